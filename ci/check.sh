@@ -1,0 +1,36 @@
+#!/bin/sh
+# Everything that must hold before a change is taken in: style, lints, tests, suites, a whole run.
+# Needs the Rust toolchain; nothing outside loopback. Usage: ci/check.sh
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { printf '\n== %s\n' "$*"; }
+
+say "format"
+cargo fmt --check
+
+say "lints"
+cargo clippy --all-targets --all-features -- -D warnings
+
+say "tests"
+cargo test --all-features
+
+say "program"
+cargo build --release
+peerproof=target/release/peerproof
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+
+say "suites"
+"$peerproof" lint
+
+say "every scenario, in memory"
+"$peerproof" run --report junit --out "$out/memory"
+
+say "smoke scenarios, over sockets"
+"$peerproof" run --tag smoke --transport sockets --out "$out/sockets"
+
+say "what another decoder makes of it"
+ci/tshark.sh "$out/memory"
+
+say "all good"

@@ -1,0 +1,208 @@
+//! `explain`: what a word of ours means.
+
+use std::fmt::{Display, Write};
+
+use clap::Args;
+
+use super::{EXITS, Exit, Failure, exit, print, selection::Suites};
+use crate::{
+    report::Outcome,
+    spec::{Basis, Requirement},
+    suite::{Instance, Scenario, Suite, nearest},
+};
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// A scenario, requirement, clause, verdict or exit code
+    id: String,
+
+    #[command(flatten)]
+    suites: Suites,
+}
+
+impl Explain {
+    pub fn run(self) -> Result<Exit, Failure> {
+        let suite = self.suites.load()?;
+        let id = self.id.as_str();
+        let text = exit_code(id)
+            .or_else(|| outcome(id))
+            .or_else(|| scenario(&suite, id))
+            .or_else(|| requirement(&suite, id))
+            .or_else(|| clause(&suite, id))
+            .ok_or_else(|| unknown(&suite, id))?;
+        print(&text)?;
+        Ok(Exit::Good)
+    }
+}
+
+fn unknown(suite: &Suite, id: &str) -> Failure {
+    let scenarios = suite.scenarios.iter().map(|scenario| scenario.id.as_str());
+    let outcomes = Outcome::ALL.iter().map(|outcome| outcome.word());
+    let known = scenarios.chain(suite.ledger.ids()).chain(outcomes);
+    let near = match nearest(id, known) {
+        Some(near) => format!(", did you mean {near}?"),
+        None => String::new(),
+    };
+    Failure::usage(format!(
+        "found \"{id}\", expected a scenario, requirement, clause, verdict or exit code{near}"
+    ))
+}
+
+fn exit_code(id: &str) -> Option<String> {
+    let code: u8 = id.parse().ok()?;
+    let (_, _, meaning) = EXITS.iter().find(|(_, known, _)| *known == code)?;
+    Some(format!("exit code {code}: {meaning}\n\n{}", exit::help()))
+}
+
+fn outcome(id: &str) -> Option<String> {
+    let outcome: Outcome = id.to_lowercase().parse().ok()?;
+    Some(format!("{outcome}: {}\n", meaning(outcome)))
+}
+
+fn meaning(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Pass => {
+            "every step was met, every check holds, and the party under test took part."
+        }
+        Outcome::Inconclusive => {
+            "the purpose was not reached, and no party under test was shown to have broken a rule: \
+             another party did not do its part, or the tap could not see it."
+        }
+        Outcome::Fail => {
+            "a party under test did not send what it had to, sent it late, or sent something else. \
+             The finding names clause, expected, actual and party."
+        }
+        Outcome::Error => {
+            "our own fault: a bad file, no binding, a reference node that broke a rule beside a \
+             guest, or a node that panicked. It says nothing about the party under test."
+        }
+        Outcome::Info => {
+            "the text leaves this open and the profile declares nothing: what was seen is told."
+        }
+        Outcome::Unsupported => {
+            "the profile says that the system under test does not do this. Never counted as pass."
+        }
+        Outcome::Waived => {
+            "known to fail, with a reason. Never counted as pass; a waiver whose scenario passes is \
+             stale."
+        }
+        Outcome::NotApplicable => {
+            "tests nobody who is under test, or cannot be played over this transport. Never counted \
+             as pass."
+        }
+    }
+}
+
+/// A scenario by its id, or by that of an instance.
+fn scenario(suite: &Suite, id: &str) -> Option<String> {
+    let scenario = suite.scenario(id.split(['@', '#']).next()?)?;
+    let mut text = format!("{}\n", scenario.id);
+    row(&mut text, "purpose", &scenario.purpose);
+    row(&mut text, "section", &scenario.section);
+    row(&mut text, "clause", &scenario.clause);
+    row(&mut text, "level", scenario.level);
+    for id in &scenario.requires {
+        let title = suite.ledger.get(id).map(|row| &row.requirement);
+        row(&mut text, "proves", title.map_or(id.clone(), in_short));
+    }
+    for id in &scenario.kills {
+        row(&mut text, "kills", id);
+    }
+    row(&mut text, "tags", scenario.tags.join(" "));
+    row(
+        &mut text,
+        "written",
+        format!("{}:{}", scenario.file, scenario.line),
+    );
+    let instances = Instance::of(scenario, 0);
+    row(
+        &mut text,
+        "played as",
+        instances
+            .iter()
+            .map(Instance::path)
+            .collect::<Vec<_>>()
+            .join("\n"),
+    );
+    if let Some(instance) = instances.first() {
+        for (number, step) in instance.steps(suite).iter().enumerate() {
+            let name = format!("step {}", number + 1);
+            let given = if step.setup { "given: " } else { "" };
+            row(&mut text, &name, format!("{given}{step}"));
+        }
+    }
+    Some(text)
+}
+
+/// A row of the ledger by its id, with what proves it.
+fn requirement(suite: &Suite, id: &str) -> Option<String> {
+    let requirement = &suite.ledger.get(id)?.requirement;
+    let mut text = format!("{}\n", requirement.id);
+    row(&mut text, "asks", &requirement.title);
+    row(&mut text, "clause", &requirement.clause);
+    row(&mut text, "basis", basis(requirement.basis));
+    row(&mut text, "strength", requirement.strength);
+    row(&mut text, "binds", requirement.role);
+    let proving = proving(suite, |scenario| scenario.requires.iter().any(|r| r == id));
+    row(&mut text, "proved by", proving);
+    Some(text)
+}
+
+/// A clause, or the beginning of several: what is asked there, and what proves it.
+fn clause(suite: &Suite, id: &str) -> Option<String> {
+    let is_there = |clause: &dyn Display| {
+        let clause = clause.to_string();
+        let rest = clause.strip_prefix(id);
+        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
+    };
+    let rows = suite.ledger.rows.iter().map(|row| &row.requirement);
+    let rows: Vec<String> = rows
+        .filter(|requirement| is_there(&requirement.clause))
+        .map(|requirement| format!("{} ({})", in_short(requirement), requirement.clause))
+        .collect();
+    let proving = proving(suite, |scenario| is_there(&scenario.clause));
+    if id.is_empty() || rows.is_empty() && proving.is_empty() {
+        return None;
+    }
+    let mut text = format!("{id}\n");
+    row(&mut text, "asks", rows.join("\n"));
+    row(&mut text, "scenarios", proving);
+    Some(text)
+}
+
+fn proving(suite: &Suite, is_meant: impl Fn(&Scenario) -> bool) -> String {
+    let scenarios = suite.scenarios.iter();
+    let ids: Vec<&str> = scenarios
+        .filter(|scenario| is_meant(scenario))
+        .map(|scenario| scenario.id.as_str())
+        .collect();
+    ids.join("\n")
+}
+
+fn in_short(requirement: &Requirement) -> String {
+    format!("{}  {}", requirement.id, requirement.title)
+}
+
+fn basis(basis: Basis) -> &'static str {
+    match basis {
+        Basis::Read => "the text of the clause was read",
+        Basis::Derived => "follows from the grammar, a table or a figure of a clause that was read",
+        Basis::NotVerified => {
+            "clause not verified: nobody has read it; check the number before you cite it"
+        }
+        Basis::SourceText => {
+            "the contribution to TR 23.844: a finding is about the profile, not a violation"
+        }
+        Basis::StudyScope => "the scope of the study item: a finding is about the profile",
+        Basis::Ours => "a decision of this harness: a finding is about the profile",
+    }
+}
+
+/// A name and what it stands for; nothing, if that is empty.
+fn row(text: &mut String, name: &str, value: impl Display) {
+    let value = value.to_string();
+    for (number, line) in value.lines().enumerate() {
+        let name = if number == 0 { name } else { "" };
+        let _ = writeln!(text, "  {name:<9} {line}");
+    }
+}

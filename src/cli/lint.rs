@@ -1,0 +1,72 @@
+//! `lint`: suites, ledger and fixtures checked without playing anything; all mistakes at once.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{Exit, Failure, Format, print, selection::Suites};
+
+#[derive(Debug, Args)]
+pub struct Lint {
+    /// For whom to write
+    #[arg(long, value_enum, default_value = "human")]
+    format: Format,
+
+    #[command(flatten)]
+    suites: Suites,
+}
+
+/// One mistake.
+#[derive(Serialize)]
+struct Mistake {
+    file: String,
+    line: usize,
+    column: usize,
+    message: String,
+    hint: String,
+}
+
+impl Lint {
+    pub fn run(self) -> Result<Exit, Failure> {
+        match (self.suites.read()?, self.format) {
+            (Ok(suite), Format::Human) => {
+                let instances: usize = suite
+                    .scenarios
+                    .iter()
+                    .map(|scenario| crate::suite::Instance::of(scenario, 0).len())
+                    .sum();
+                print(&format!(
+                    "no mistakes in {} scenarios ({instances} instances), {} requirements, \
+                     {} topologies\n",
+                    suite.scenarios.len(),
+                    suite.ledger.rows.len(),
+                    suite.topologies.len()
+                ))?;
+                Ok(Exit::Good)
+            }
+            (Ok(_), Format::Json) => {
+                print("[]\n")?;
+                Ok(Exit::Good)
+            }
+            (Err(found), Format::Human) => Err(super::selection::mistakes(found)),
+            (Err(found), Format::Json) => {
+                let rows: Vec<Mistake> = found
+                    .items()
+                    .iter()
+                    .map(|item| {
+                        let (line, column) = item.place();
+                        Mistake {
+                            file: item.source.path.to_string(),
+                            line,
+                            column,
+                            message: item.message.clone(),
+                            hint: item.hint.clone(),
+                        }
+                    })
+                    .collect();
+                let text = serde_json::to_string_pretty(&rows).expect("rows hold only words");
+                print(&format!("{text}\n"))?;
+                Ok(Exit::Usage)
+            }
+        }
+    }
+}

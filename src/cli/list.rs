@@ -1,0 +1,123 @@
+//! `list`: what there is to run.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    Exit, Failure, Format, print,
+    selection::{Selectors, Suites},
+};
+use crate::suite::{Instance, Scenario};
+
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    selectors: Selectors,
+
+    /// List every configuration that is played, not only scenarios
+    #[arg(long)]
+    instances: bool,
+
+    /// The seed of instances
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+
+    /// For whom to write
+    #[arg(long, value_enum, default_value = "human")]
+    format: Format,
+
+    #[command(flatten)]
+    suites: Suites,
+}
+
+/// One line of the list.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Row {
+    id: String,
+    architectures: Vec<String>,
+    clause: String,
+    level: String,
+    requires: Vec<String>,
+    /// The options it is played over.
+    over: Vec<String>,
+    tags: Vec<String>,
+    purpose: String,
+}
+
+impl List {
+    pub fn run(self) -> Result<Exit, Failure> {
+        let suite = self.suites.load()?;
+        let instances = self.selectors.instances(&suite, self.seed)?;
+        let rows: Vec<Row> = if self.instances {
+            instances
+                .iter()
+                .map(|instance| row(instance.id(), &instance.scenario))
+                .collect()
+        } else {
+            scenarios(&instances)
+                .map(|scenario| row(scenario.id.clone(), scenario))
+                .collect()
+        };
+        print(&match self.format {
+            Format::Human => human(&rows),
+            Format::Json => json(&rows),
+        })?;
+        Ok(Exit::Good)
+    }
+}
+
+/// The scenarios of instances, each once.
+fn scenarios(instances: &[Instance]) -> impl Iterator<Item = &Scenario> {
+    instances
+        .chunk_by(|a, b| a.scenario.id == b.scenario.id)
+        .map(|same| &*same[0].scenario)
+}
+
+fn row(id: String, scenario: &Scenario) -> Row {
+    Row {
+        id,
+        architectures: scenario
+            .architectures
+            .iter()
+            .map(|a| a.to_string())
+            .collect(),
+        clause: scenario.clause.to_string(),
+        level: scenario.level.to_string(),
+        requires: scenario.requires.clone(),
+        over: scenario.over.iter().map(|c| c.word().to_owned()).collect(),
+        tags: scenario.tags.clone(),
+        purpose: scenario.purpose.clone(),
+    }
+}
+
+fn human(rows: &[Row]) -> String {
+    let width = rows
+        .iter()
+        .map(|row| row.id.chars().count())
+        .max()
+        .unwrap_or(0);
+    let mut text = String::new();
+    for row in rows {
+        let over = match row.over.is_empty() {
+            true => String::new(),
+            false => format!("over {}  ", row.over.join(" ")),
+        };
+        let line = format!(
+            "{:<width$}  {:<6}  {}  {over}{}",
+            row.id,
+            row.level,
+            row.clause,
+            row.tags.join(" ")
+        );
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn json(rows: &[Row]) -> String {
+    let mut text = serde_json::to_string_pretty(rows).expect("rows hold only words");
+    text.push('\n');
+    text
+}

@@ -1,0 +1,157 @@
+//! What is typed: one file a command family. Here arguments are read, the terminal is written to, signals
+//! are caught and exit codes chosen; nothing else is decided. Start at [`main`].
+
+mod exit;
+mod explain;
+mod judge;
+mod lint;
+mod list;
+mod play;
+mod replay;
+mod report;
+mod run;
+mod runs;
+mod schema;
+mod selection;
+mod signal;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub use exit::{Exit, TABLE as EXITS};
+
+/// The whole program: arguments in, exit code out.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command.run() {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            // If standard error is gone, the exit code still speaks.
+            let _ = write!(anstream::stderr(), "{}", failure.text());
+            failure.exit.into()
+        }
+    }
+}
+
+/// Conformance and load-test harness for the IMS P2P content distribution service interworking with a CDN.
+#[derive(Debug, Parser)]
+#[command(version, after_help = exit::help(), max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Play scenarios, judge them, and leave a run folder
+    Run(Box<run::Run>),
+    /// Show what there is to run
+    List(list::List),
+    /// Say in words what a scenario, requirement, clause, verdict or exit code is
+    Explain(explain::Explain),
+    /// Check suites, ledger and fixtures without playing anything
+    Lint(lint::Lint),
+    /// Play one scenario again, octet for octet, with its ladder
+    Replay(replay::Replay),
+    /// Come to the verdicts again, from recorded traces
+    Judge(judge::Judge),
+    /// Draw the reports of a run again, from its recorded verdicts
+    Report(report::ReportCommand),
+    /// Print a JSON schema
+    Schema(schema::SchemaCommand),
+}
+
+impl Command {
+    fn run(self) -> Result<Exit, Failure> {
+        match self {
+            Command::Run(command) => command.run(),
+            Command::List(command) => command.run(),
+            Command::Explain(command) => command.run(),
+            Command::Lint(command) => command.run(),
+            Command::Replay(command) => command.run(),
+            Command::Judge(command) => command.run(),
+            Command::Report(command) => command.run(),
+            Command::Schema(command) => command.run(),
+        }
+    }
+}
+
+/// For whom output is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Human,
+    /// For machines
+    Json,
+}
+
+/// Why a command could not do its work.
+#[derive(Debug)]
+struct Failure {
+    exit: Exit,
+    /// Where, what was found, what was expected, what to do.
+    message: String,
+}
+
+impl Failure {
+    fn new(exit: Exit, message: impl Into<String>) -> Failure {
+        Failure {
+            exit,
+            message: message.into(),
+        }
+    }
+
+    fn usage(message: impl Into<String>) -> Failure {
+        Failure::new(Exit::Usage, message)
+    }
+
+    fn text(&self) -> String {
+        let message = self.message.trim_end();
+        if message.starts_with("error") || message.starts_with('\x1b') {
+            format!("{message}\n")
+        } else {
+            format!("error: {message}\n")
+        }
+    }
+}
+
+/// A file that cannot be read or written while running is our own fault; a pipe that its reader closed
+/// is nobody's.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        let exit = match error.kind() {
+            io::ErrorKind::BrokenPipe => Exit::Good,
+            _ => Exit::Fault,
+        };
+        Failure::new(exit, error.to_string())
+    }
+}
+
+/// Prints to standard output, with colours where they are wanted.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = anstream::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Where run folders are kept unless `--out` says otherwise.
+fn runs_folder() -> PathBuf {
+    PathBuf::from("peerproof-out")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,163 @@
+//! One instance played, judged and stored: from a scenario to a row of the report.
+
+use std::{
+    cell::RefCell,
+    io,
+    panic::{self, AssertUnwindSafe},
+    time::Duration,
+};
+
+use super::selection::Transport;
+use crate::{
+    judge::{self, Blame, Rigour},
+    report::{FindingRow, Folder, InstanceResult, Outcome, folder, gather, ladder::Look},
+    run::{self, Played},
+    suite::{Instance, Suite},
+    time::At,
+    trace::{Trace, jsonl, pcapng},
+};
+
+/// How instances are played.
+pub struct Player<'a> {
+    pub suite: &'a Suite,
+    pub transport: Transport,
+    pub rigour: Rigour,
+    pub slow: Slow,
+}
+
+/// What to do over sockets with a scenario that takes long on a real clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slow {
+    /// Say that it needs virtual time.
+    Skip,
+    Play,
+}
+
+/// An instance that was played.
+pub struct Recorded {
+    pub trace: Trace,
+    /// The trace as it is stored.
+    pub text: String,
+    fault: Option<String>,
+}
+
+/// A scenario that takes longer than this on a real clock is slow.
+const SLOW: Duration = Duration::from_secs(3);
+
+impl Player<'_> {
+    /// Plays an instance and leaves trace, ladder and capture in the run folder. What goes wrong with the
+    /// instance is in its row; an error is about the folder.
+    pub fn play(&self, instance: &Instance, folder: &Folder) -> io::Result<InstanceResult> {
+        if let Some(result) = self.too_slow(instance) {
+            return Ok(result);
+        }
+        match guarded(|| self.record(instance, &folder.known())) {
+            Ok(recorded) => {
+                let id = instance.id();
+                let stored = folder.store(&folder::trace_file(&id), recorded.text.as_bytes())?;
+                let result = match guarded(|| self.judge(instance, &recorded)) {
+                    Ok(judgement) => {
+                        gather::played(self.suite, instance, &recorded.trace, stored, &judgement)
+                    }
+                    Err(panic) => self.broken(instance, "the judge", panic),
+                };
+                let ladder = folder::instance_ladder(&recorded.trace, &result);
+                let drawn = ladder.text(Look::default());
+                folder.store(&folder::ladder_file(&id), drawn.as_bytes())?;
+                folder.store(&folder::capture_file(&id), &pcapng::write(&recorded.trace))?;
+                Ok(result)
+            }
+            Err(panic) => Ok(self.broken(instance, "a reference node", panic)),
+        }
+    }
+
+    /// Plays an instance. What is judged is what is stored: a trace too long is cut first.
+    pub fn record(&self, instance: &Instance, known: &[jsonl::Known<'_>]) -> Recorded {
+        let Played { mut trace, fault } = match self.transport {
+            Transport::Memory => run::play(self.suite, instance),
+            Transport::Sockets => on_sockets(self.suite, instance),
+        };
+        let mut fault = fault.map(|fault| fault.to_string());
+        let written = jsonl::write(&trace, known);
+        if written.truncated {
+            match jsonl::read(&written.text, known) {
+                Ok(cut) => trace = cut,
+                Err(error) => fault = Some(format!("the stored trace: {error}")),
+            }
+        }
+        Recorded {
+            trace,
+            text: written.text,
+            fault,
+        }
+    }
+
+    pub fn judge(&self, instance: &Instance, recorded: &Recorded) -> judge::Judgement {
+        let fault = recorded.fault.as_deref();
+        judge::judge(self.suite, instance, &recorded.trace, fault, self.rigour)
+    }
+
+    /// Over sockets, a scenario that is found in memory to take long is not played.
+    fn too_slow(&self, instance: &Instance) -> Option<InstanceResult> {
+        if self.transport == Transport::Memory || self.slow == Slow::Play {
+            return None;
+        }
+        let took = guarded(|| {
+            let played = run::play(self.suite, instance);
+            let judged = judge::judge(self.suite, instance, &played.trace, None, self.rigour);
+            let last = judged.steps.iter().flatten().max().copied();
+            let event = last.and_then(|event| played.trace.events.get(event));
+            event.map_or(At::ZERO, |event| event.at)
+        });
+        let took = took.ok()?.since(At::ZERO);
+        (took > SLOW).then(|| {
+            gather::unplayed(
+                self.suite,
+                instance,
+                Outcome::NotApplicable,
+                "needs virtual time: it takes more than 3 s on a real clock; --slow plays it",
+            )
+        })
+    }
+
+    fn broken(&self, instance: &Instance, who: &str, panic: String) -> InstanceResult {
+        let mut result = gather::unplayed(self.suite, instance, Outcome::Error, "");
+        result.findings.push(FindingRow {
+            outcome: Outcome::Error,
+            requirement: String::new(),
+            clause: String::new(),
+            profile: false,
+            not_verified: false,
+            blame: Blame::Harness,
+            node: None,
+            expected: format!("{who} to keep going"),
+            actual: format!("panicked: {panic}"),
+            events: 0..0,
+        });
+        result
+    }
+}
+
+fn on_sockets(suite: &Suite, instance: &Instance) -> Played {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("the system gives a runtime its wake-up call");
+    runtime.block_on(run::play_on_sockets(suite, instance))
+}
+
+thread_local! {
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Keeps the words of panics for the report instead of printing them.
+pub fn quiet_panics() {
+    panic::set_hook(Box::new(|info| {
+        PANIC.with(|panic| *panic.borrow_mut() = info.to_string().replace('\n', " "));
+    }));
+}
+
+/// The value, or the words of the panic.
+fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    panic::catch_unwind(AssertUnwindSafe(work)).map_err(|_| PANIC.take())
+}

@@ -1,0 +1,189 @@
+//! `replay`: one scenario again, octet for octet, with its ladder.
+
+use clap::Args;
+
+use super::{
+    Exit, Failure,
+    play::{Player, Slow, quiet_panics},
+    print,
+    run::look,
+    runs,
+    selection::{Suites, Transport},
+};
+use crate::{
+    judge::Rigour,
+    report::{Counts, Folder, InstanceResult, Report, StoredFile, folder, gather, terminal},
+    suite::{Instance, Suite, nearest},
+    trace::jsonl::Known,
+};
+
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// RUN/INSTANCE, as a report prints it; INSTANCE alone plays without comparing. The configuration
+    /// and the seed may be left out; #SEED after it takes another seed
+    #[arg(value_name = "RUN/INSTANCE")]
+    what: String,
+
+    #[command(flatten)]
+    suites: Suites,
+}
+
+impl Replay {
+    pub fn run(self) -> Result<Exit, Failure> {
+        quiet_panics();
+        let suite = self.suites.load()?;
+        let Some((path, id)) = runs::split(&self.what) else {
+            let instance = instance(&suite, &self.what)?;
+            let player = player(&suite, Transport::Memory, Rigour::Usual);
+            return self.play(&player, &instance, None);
+        };
+        let (folder, report) =
+            Folder::open(&path).map_err(|error| Failure::usage(error.to_string()))?;
+        let recorded = report
+            .instances
+            .iter()
+            .find(|i| i.id == id || i.scenario == id);
+        let instance = instance(&suite, recorded.map_or(id, |recorded| &recorded.id))?;
+        let transport = match report.run.transport.as_str() {
+            "sockets" => Transport::Sockets,
+            _ => Transport::Memory,
+        };
+        let rigour = if report.run.strict {
+            Rigour::Strict
+        } else {
+            Rigour::Usual
+        };
+        let player = player(&suite, transport, rigour);
+        self.play(
+            &player,
+            &instance,
+            recorded.map(|recorded| (&folder, recorded)),
+        )
+    }
+
+    fn play(
+        &self,
+        player: &Player<'_>,
+        instance: &Instance,
+        before: Option<(&Folder, &InstanceResult)>,
+    ) -> Result<Exit, Failure> {
+        let contents = player.suite.contents.all.iter();
+        let known: Vec<Known<'_>> = contents
+            .map(|content| Known {
+                name: &content.name,
+                bytes: &content.bytes,
+            })
+            .collect();
+        let recorded = player.record(instance, &known);
+        let judgement = player.judge(instance, &recorded);
+        let stored = StoredFile {
+            file: folder::trace_file(&instance.id()),
+            sha256: folder::digest(recorded.text.as_bytes()),
+        };
+        let trace = &recorded.trace;
+        let mut result = gather::played(player.suite, instance, trace, stored.clone(), &judgement);
+        result.replay = format!("peerproof replay {}{}", self.what, self.suites.words());
+        let ladder = folder::instance_ladder(trace, &result);
+        print(&terminal::detail(&result, Ok(Some(ladder)), look()))?;
+        if let Some((folder, before)) = before {
+            print(&compared(folder, before, &stored, &recorded.text)?)?;
+        }
+        Ok(Exit::of(&alone(result)))
+    }
+}
+
+fn player<'a>(suite: &'a Suite, transport: Transport, rigour: Rigour) -> Player<'a> {
+    Player {
+        suite,
+        transport,
+        rigour,
+        slow: Slow::Play,
+    }
+}
+
+/// The instance that `id` names. Without a seed it is the canonical one, without a configuration the
+/// first.
+fn instance(suite: &Suite, id: &str) -> Result<Instance, Failure> {
+    let (path, seed) = match id.rsplit_once('#') {
+        Some((path, seed)) => {
+            let seed = seed.parse().map_err(|_| {
+                Failure::usage(format!(
+                    "found the seed \"{seed}\" in \"{id}\", expected a number"
+                ))
+            })?;
+            (path, seed)
+        }
+        None => (id, 0),
+    };
+    let scenario_id = path.split('@').next().unwrap_or(path);
+    let Some(scenario) = suite.scenario(scenario_id) else {
+        let ids = suite.scenarios.iter().map(|scenario| scenario.id.as_str());
+        let near = match nearest(scenario_id, ids) {
+            Some(near) => format!(", did you mean {near}?"),
+            None => ", see peerproof list".to_owned(),
+        };
+        return Err(Failure::usage(format!(
+            "found neither a run nor a scenario in \"{id}\"{near}"
+        )));
+    };
+    let instances = Instance::of(scenario, seed);
+    let paths: Vec<String> = instances.iter().map(Instance::path).collect();
+    instances
+        .into_iter()
+        .find(|instance| !path.contains('@') || instance.path() == path)
+        .ok_or_else(|| {
+            Failure::usage(format!(
+                "the scenario is not played as \"{path}\", expected one of\n  {}",
+                paths.join("\n  ")
+            ))
+        })
+}
+
+/// Whether the octets are those of the recorded run; if not, where they first differ.
+fn compared(
+    folder: &Folder,
+    before: &InstanceResult,
+    now: &StoredFile,
+    text: &str,
+) -> Result<String, Failure> {
+    let Some(file) = &before.trace else {
+        return Ok("  recorded  no trace to compare with\n".to_owned());
+    };
+    if before.id != folder_id(now) {
+        return Ok("  recorded  with another seed, so not compared\n".to_owned());
+    }
+    if *file == *now {
+        return Ok("  recorded  identical, octet for octet\n".to_owned());
+    }
+    let bytes = folder
+        .load(file)
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    let recorded = String::from_utf8_lossy(&bytes);
+    let line = recorded
+        .lines()
+        .zip(text.lines())
+        .position(|(before, now)| before != now)
+        .unwrap_or_else(|| recorded.lines().count().min(text.lines().count()));
+    let path = folder.path().join(&file.file);
+    Ok(format!(
+        "  recorded  DIFFERS from {} at line {}\n",
+        path.display(),
+        line + 1
+    ))
+}
+
+fn folder_id(file: &StoredFile) -> &str {
+    file.file.strip_suffix("/trace.jsonl").unwrap_or(&file.file)
+}
+
+/// A report of one instance, for its exit code.
+fn alone(result: InstanceResult) -> Report {
+    let mut report = Report {
+        schema: String::new(),
+        run: crate::report::Run::default(),
+        counts: Counts::default(),
+        instances: vec![result],
+    };
+    report.count();
+    report
+}

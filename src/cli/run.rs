@@ -1,0 +1,357 @@
+//! `run`: plays scenarios, judges them, and leaves a run folder.
+
+use std::{
+    io::{self, IsTerminal},
+    path::{Path, PathBuf},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{
+    Exit, Failure, Format,
+    play::{Player, Slow, quiet_panics},
+    print,
+    report::Formats,
+    runs, runs_folder,
+    selection::{Selectors, Suites, Transport},
+    signal::Stop,
+};
+use crate::{
+    judge::Rigour,
+    report::{
+        Counts, Folder, InstanceResult, Report, Run as RunOf, SCHEMA, ladder::Look, terminal,
+    },
+    suite::{Instance, Suite},
+};
+
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    selectors: Selectors,
+
+    /// How frames travel
+    #[arg(long, value_enum, default_value = "memory")]
+    transport: Transport,
+
+    /// The seed everything random is drawn from; 0 is canonical
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+
+    /// Scenarios played at the same time [default: one a core; over sockets 1]
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+
+    /// Play everything this often, each time with the next seed
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    repeat: u64,
+
+    /// A broken SHOULD fails
+    #[arg(long)]
+    strict: bool,
+
+    #[command(flatten)]
+    formats: Formats,
+
+    /// The run folder [default: peerproof-out/<run id>]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Say what would be played, and play nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Over sockets, also play what takes more than 3 s on a real clock
+    #[arg(long)]
+    slow: bool,
+
+    /// For whom to write to standard output
+    #[arg(long, value_enum, default_value = "human")]
+    format: Format,
+
+    #[command(flatten)]
+    suites: Suites,
+}
+
+impl Run {
+    pub fn run(self) -> Result<Exit, Failure> {
+        let suite = self.suites.load()?;
+        let mut instances = Vec::new();
+        for again in 0..self.repeat.max(1) {
+            let seed = self.seed.wrapping_add(again);
+            instances.extend(self.selectors.instances(&suite, seed)?);
+        }
+        if self.dry_run {
+            let ids: String = instances.iter().map(|i| format!("{}\n", i.id())).collect();
+            print(&ids)?;
+            return Ok(Exit::Good);
+        }
+        self.play(&suite, &instances)
+    }
+
+    fn play(&self, suite: &Suite, instances: &[Instance]) -> Result<Exit, Failure> {
+        let started = SystemTime::now();
+        let clock = Instant::now();
+        let (folder, id) = self.folder(suite, started)?;
+        let stop = Stop::on_signals();
+        quiet_panics();
+
+        let results = self.play_all(suite, instances, &folder, &stop)?;
+
+        let mut report = Report {
+            schema: SCHEMA.to_owned(),
+            run: RunOf {
+                id,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                seed: self.seed,
+                selection: self.selectors.words(),
+                transport: self.transport.word().to_owned(),
+                strict: self.strict,
+                interrupted: results.len() < instances.len(),
+                started: seconds(started),
+                elapsed: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+                contents: folder.contents(),
+            },
+            counts: Counts::default(),
+            instances: results,
+        };
+        report.count();
+        folder.store_report(&report)?;
+        runs::set_latest(folder.path())?;
+        let files = self.formats.write(&report, &folder)?;
+        match self.format {
+            Format::Json => print(&report.to_json())?,
+            Format::Human => {
+                print(&terminal::ending(&report, &folder, look()))?;
+                for file in files {
+                    print(&format!(
+                        "  report    {}\n",
+                        folder.path().join(file).display()
+                    ))?;
+                }
+            }
+        }
+        Ok(Exit::of(&report))
+    }
+
+    /// The results in the order of the instances; fewer of them if a signal came.
+    fn play_all(
+        &self,
+        suite: &Suite,
+        instances: &[Instance],
+        folder: &Folder,
+        stop: &Stop,
+    ) -> Result<Vec<InstanceResult>, Failure> {
+        let player = Player {
+            suite,
+            transport: self.transport,
+            rigour: if self.strict {
+                Rigour::Strict
+            } else {
+                Rigour::Usual
+            },
+            slow: if self.slow { Slow::Play } else { Slow::Skip },
+        };
+        let again = Again::new(self, folder);
+        let next = AtomicUsize::new(0);
+        let (send, receive) = mpsc::channel();
+        thread::scope(|scope| {
+            for _ in 0..self.workers(instances.len()) {
+                let (player, again, next, send) = (&player, &again, &next, send.clone());
+                scope.spawn(move || {
+                    while !stop.is_asked() {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(instance) = instances.get(number) else {
+                            break;
+                        };
+                        let result = player.play(instance, folder).map(|mut result| {
+                            result.replay = again.command(&result.id);
+                            result
+                        });
+                        if send.send((number, result)).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+            drop(send);
+            self.collect(instances, receive)
+        })
+    }
+
+    /// Takes results as they come and shows each scenario as soon as all before it are shown.
+    fn collect(
+        &self,
+        instances: &[Instance],
+        results: mpsc::Receiver<(usize, io::Result<InstanceResult>)>,
+    ) -> Result<Vec<InstanceResult>, Failure> {
+        let bar = progress(instances.len());
+        let mut done: Vec<Option<InstanceResult>> = vec![None; instances.len()];
+        let mut shown = 0;
+        for (number, result) in results {
+            bar.inc(1);
+            done[number] = Some(result?);
+            while let Some(end) = scenario_end(instances, shown)
+                && done[shown..end].iter().all(Option::is_some)
+            {
+                let whole: Vec<InstanceResult> =
+                    done[shown..end].iter().flatten().cloned().collect();
+                bar.suspend(|| self.show(&whole))?;
+                shown = end;
+            }
+        }
+        bar.finish_and_clear();
+        let rest: Vec<InstanceResult> = done[shown..].iter().flatten().cloned().collect();
+        self.show(&rest)?;
+        Ok(done.into_iter().flatten().collect())
+    }
+
+    fn show(&self, results: &[InstanceResult]) -> Result<(), Failure> {
+        if self.format == Format::Json {
+            return Ok(());
+        }
+        terminal::groups(results).try_for_each(|group| print(&terminal::lines(group, look())))
+    }
+
+    /// Addresses on loopback are the same for every instance, so over sockets they take turns.
+    fn workers(&self, instances: usize) -> usize {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let wanted = match self.transport {
+            Transport::Memory => self.jobs.unwrap_or(cores),
+            Transport::Sockets => 1,
+        };
+        wanted.clamp(1, instances.max(1))
+    }
+
+    fn folder(&self, suite: &Suite, started: SystemTime) -> Result<(Folder, String), Failure> {
+        let path = match &self.out {
+            Some(path) => path.clone(),
+            None => fresh(&runs_folder(), &stamp(seconds(started))),
+        };
+        let is_taken = path
+            .read_dir()
+            .is_ok_and(|mut entries| entries.next().is_some());
+        if is_taken {
+            return Err(Failure::usage(format!(
+                "{}: found files there, expected a new or empty folder for the run",
+                path.display()
+            )));
+        }
+        let contents = suite.contents.all.iter();
+        let contents = contents
+            .map(|content| (content.name.clone(), content.bytes.to_vec()))
+            .collect();
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        let id = name.to_string_lossy().into_owned();
+        Ok((Folder::create(&path, contents)?, id))
+    }
+}
+
+/// How an instance is played again.
+struct Again {
+    run: String,
+    suites: String,
+}
+
+impl Again {
+    fn new(run: &Run, folder: &Folder) -> Again {
+        Again {
+            run: match run.out {
+                Some(_) => folder.path().display().to_string(),
+                None => "latest".to_owned(),
+            },
+            suites: run.suites.words(),
+        }
+    }
+
+    fn command(&self, id: &str) -> String {
+        format!("peerproof replay {}/{id}{}", self.run, self.suites)
+    }
+}
+
+/// How pictures are drawn on this terminal.
+pub fn look() -> Look {
+    let mut look = Look::default();
+    if let Some((terminal_size::Width(width), _)) = terminal_size::terminal_size() {
+        look.width = usize::from(width).max(60);
+    }
+    look
+}
+
+/// Where the scenario that begins at `start` ends, for its seed.
+fn scenario_end(instances: &[Instance], start: usize) -> Option<usize> {
+    let first = instances.get(start)?;
+    let same = instances[start..]
+        .iter()
+        .take_while(|i| i.scenario.id == first.scenario.id && i.seed == first.seed);
+    Some(start + same.count())
+}
+
+fn progress(length: usize) -> ProgressBar {
+    let bar = ProgressBar::new(length as u64);
+    if !io::stderr().is_terminal() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len}  {elapsed}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// A path in `parent` that nothing stands at: `stamp`, `stamp-2`, …
+fn fresh(parent: &Path, stamp: &str) -> PathBuf {
+    let mut path = parent.join(stamp);
+    let mut number = 2;
+    while path.exists() {
+        path = parent.join(format!("{stamp}-{number}"));
+        number += 1;
+    }
+    path
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// `20261122T101530Z`: a moment in UTC, from seconds since 1970.
+fn stamp(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = date(days);
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+}
+
+/// The Gregorian date `days` after 1970-01-01, counted in years that begin in March.
+fn date(days: u64) -> (u64, u64, u64) {
+    let since_0000_03 = days + 719_468;
+    let (era, day_of_era) = (since_0000_03 / 146_097, since_0000_03 % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_moment_is_written_in_utc() {
+        assert_eq!("19700101T000000Z", super::stamp(0));
+        assert_eq!("20000229T235959Z", super::stamp(951_868_799));
+        assert_eq!("20261122T101530Z", super::stamp(1_795_342_530));
+    }
+}

@@ -1,0 +1,65 @@
+//! Run folders by name: `latest`, a run's id, or a path; with `/` and an instance's id after it.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{Failure, runs_folder};
+
+/// The file or link beside the run folders that leads to the last of them.
+const LATEST: &str = "latest";
+
+/// The folder of the run that `name` means.
+pub fn find(name: &str) -> Result<PathBuf, Failure> {
+    locate(name).ok_or_else(|| {
+        let runs = runs_folder();
+        Failure::usage(format!(
+            "found no run \"{name}\", expected a folder with results.json, a run's name in {}, or \
+             {LATEST}; known are: {}",
+            runs.display(),
+            known().join(" ")
+        ))
+    })
+}
+
+/// Splits `RUN/INSTANCE` where a run folder ends; `None` if it does not begin with one.
+pub fn split(text: &str) -> Option<(PathBuf, &str)> {
+    text.match_indices('/')
+        .find_map(|(slash, _)| Some((locate(&text[..slash])?, &text[slash + 1..])))
+}
+
+/// Makes `folder` the latest run: as a link, or where links cannot be made as a file that holds its name.
+pub fn set_latest(folder: &Path) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (folder.parent(), folder.file_name()) else {
+        return Ok(());
+    };
+    let latest = parent.join(LATEST);
+    match fs::remove_file(&latest) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::os::unix::fs::symlink(name, &latest)
+        .or_else(|_| fs::write(&latest, name.as_encoded_bytes()))
+}
+
+fn locate(name: &str) -> Option<PathBuf> {
+    [PathBuf::from(name), runs_folder().join(name)]
+        .into_iter()
+        .map(|path| match fs::read_to_string(&path) {
+            Ok(target) if path.ends_with(LATEST) => path.with_file_name(target.trim()),
+            _ => path,
+        })
+        .find(|path| path.join("results.json").is_file())
+}
+
+fn known() -> Vec<String> {
+    let Ok(entries) = fs::read_dir(runs_folder()) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
+}

@@ -1,0 +1,212 @@
+//! Which suite, and which of its scenarios: the arguments that most commands share.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum, builder::PossibleValue};
+
+use super::{Exit, Failure};
+use crate::{
+    judge,
+    spec::{Role, Strength},
+    suite::{Choice, Diagnostics, Files, Instance, Names, Pins, Selection, Suite},
+};
+
+/// Where suites come from.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Suites {
+    /// Take suites from this directory, not from the program
+    #[arg(long, value_name = "DIR", help_heading = "Suites")]
+    suites: Option<PathBuf>,
+}
+
+impl Suites {
+    /// What to type for the same suites again, after a space.
+    pub fn words(&self) -> String {
+        match &self.suites {
+            Some(directory) => format!(" --suites {}", directory.display()),
+            None => String::new(),
+        }
+    }
+
+    /// Reads every file, and refuses to go on with a mistake in any.
+    pub fn load(&self) -> Result<Suite, Failure> {
+        self.read()?.map_err(mistakes)
+    }
+
+    /// Reads every file; the mistakes of all of them come together.
+    pub fn read(&self) -> Result<Result<Suite, Diagnostics>, Failure> {
+        let files = match &self.suites {
+            None => Files::embedded(),
+            Some(directory) => from_directory(directory)?,
+        };
+        let checks: Vec<&str> = judge::CHECKS.iter().map(|check| check.name).collect();
+        let names = Names {
+            deviations: Some(&crate::node::deviation::names()),
+            checks: Some(&checks),
+        };
+        Ok(Suite::read(&files, names))
+    }
+}
+
+fn from_directory(directory: &Path) -> Result<Files, Failure> {
+    Files::from_directory(directory).map_err(|error| {
+        let directory = directory.display();
+        Failure::usage(format!("{directory}: found no readable suites: {error}"))
+    })
+}
+
+/// Mistakes in files, each with line and caret.
+pub fn mistakes(found: Diagnostics) -> Failure {
+    Failure::new(Exit::Usage, found.styled())
+}
+
+/// Which scenarios; nothing means all.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Selection")]
+pub struct Selectors {
+    /// Globs over architecture/step/scenario, or ids of instances
+    #[arg(value_name = "SELECTOR")]
+    globs: Vec<String>,
+
+    /// Only what proves this requirement
+    #[arg(long, value_name = "ID")]
+    requirement: Vec<String>,
+
+    /// Only what rests on this clause, or one below it
+    #[arg(long, value_name = "CLAUSE")]
+    clause: Vec<String>,
+
+    /// Only this level: must, should, may, info
+    #[arg(long, value_name = "LEVEL")]
+    level: Vec<Strength>,
+
+    /// Only what tests this role
+    #[arg(long, value_name = "ROLE")]
+    role: Vec<Role>,
+
+    /// Only what has this tag
+    #[arg(long, value_name = "TAG")]
+    tag: Vec<String>,
+
+    /// Only this choice where the text leaves one: peer-list=ut|ims, request=ims|direct, status=ims|ut
+    #[arg(long, value_name = "OPTION=VALUE", value_parser = pin)]
+    option: Vec<Pin>,
+}
+
+/// One `--option`.
+#[derive(Clone, Debug)]
+struct Pin {
+    choice: Choice,
+    value: String,
+}
+
+impl Selectors {
+    /// The instances meant, in suite order; none is an error.
+    pub fn instances(&self, suite: &Suite, seed: u64) -> Result<Vec<Instance>, Failure> {
+        self.selection()
+            .instances(suite, seed)
+            .map_err(|nothing| Failure::new(Exit::NothingRan, nothing.to_string()))
+    }
+
+    /// As typed, for the report.
+    pub fn words(&self) -> Vec<String> {
+        let mut words = self.globs.clone();
+        let mut flag = |name: &str, values: Vec<String>| {
+            words.extend(values.into_iter().map(|value| format!("--{name} {value}")));
+        };
+        flag("requirement", self.requirement.clone());
+        flag("clause", self.clause.clone());
+        flag(
+            "level",
+            self.level.iter().map(Strength::to_string).collect(),
+        );
+        flag("role", self.role.iter().map(Role::to_string).collect());
+        flag("tag", self.tag.clone());
+        let pins = self.option.iter();
+        flag(
+            "option",
+            pins.map(|p| format!("{}={}", p.choice.word(), p.value))
+                .collect(),
+        );
+        words
+    }
+
+    fn selection(&self) -> Selection {
+        let mut options = Pins::default();
+        for pin in &self.option {
+            match pin.choice {
+                Choice::PeerList => options.peer_list = pin.value.parse().ok(),
+                Choice::Request => options.request = pin.value.parse().ok(),
+                Choice::Status => options.status = pin.value.parse().ok(),
+            }
+        }
+        Selection {
+            globs: self.globs.clone(),
+            requirements: self.requirement.clone(),
+            clauses: self.clause.clone(),
+            levels: self.level.clone(),
+            roles: self.role.clone(),
+            tags: self.tag.clone(),
+            options,
+        }
+    }
+}
+
+/// `request=direct`: parsed here, so that a misspelt word is told at once.
+fn pin(text: &str) -> Result<Pin, String> {
+    let names = Choice::ALL.map(Choice::word).join(", ");
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("found no \"=\", expected one of {names} and its value"))?;
+    let choice = Choice::ALL
+        .into_iter()
+        .find(|choice| choice.word() == name)
+        .ok_or_else(|| format!("unknown option \"{name}\", expected one of {names}"))?;
+    match choice {
+        Choice::PeerList | Choice::Status => {
+            value
+                .parse::<crate::spec::Path>()
+                .map_err(|e| e.to_string())?;
+        }
+        Choice::Request => {
+            value
+                .parse::<crate::spec::RequestPath>()
+                .map_err(|e| e.to_string())?;
+        }
+    }
+    Ok(Pin {
+        choice,
+        value: value.to_owned(),
+    })
+}
+
+/// How frames travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    #[default]
+    Memory,
+    Sockets,
+}
+
+impl Transport {
+    /// As in flags and reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            Transport::Memory => "memory",
+            Transport::Sockets => "sockets",
+        }
+    }
+}
+
+impl ValueEnum for Transport {
+    fn value_variants<'a>() -> &'a [Transport] {
+        &[Transport::Memory, Transport::Sockets]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.word()).help(match self {
+            Transport::Memory => "in memory, on virtual time",
+            Transport::Sockets => "over loopback sockets, on real time",
+        }))
+    }
+}

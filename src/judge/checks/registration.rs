@@ -1,0 +1,139 @@
+//! REGISTER and its answer carry what each hop must put there (TS 24.229 5.1.1, 5.2.2, 5.4.1; clauses not
+//! verified), and in `unregistered` nobody of the CDN registers but its Controller (TR 23.844 6.2.2).
+
+use crate::{
+    judge::{Case, Finding, evidence::Seen},
+    spec::{Architecture, RefPoint, Role},
+    wire::sip::{Message, Uri},
+};
+
+pub fn judge(case: &Case<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (seen, message) in case.evidence.sip() {
+        if message.method() != "REGISTER" {
+            continue;
+        }
+        let wrong = match (
+            message.is_request(),
+            case.evidence.role(&seen.frame.from),
+            seen.frame.on,
+        ) {
+            (true, Some(role), RefPoint::Gm) => from_a_user(case, role, message),
+            (true, Some(Role::PCscf), RefPoint::Mw) => from_the_p_cscf(case, seen, message),
+            (false, Some(Role::SCscf), RefPoint::Mw) => from_the_registrar(message),
+            _ => None,
+        };
+        if let Some((requirement, expected, actual)) = wrong {
+            let events = seen.index..seen.index + 1;
+            findings.extend(case.breach(&seen.frame.from, requirement, expected, actual, events));
+        }
+    }
+    findings
+}
+
+type Breach = (&'static str, &'static str, String);
+
+fn from_a_user(case: &Case<'_>, role: Role, register: &Message) -> Option<Breach> {
+    let unregistered = case.evidence.trace.meta.architecture == Architecture::Unregistered;
+    if unregistered && matches!(role, Role::EdgeServer | Role::OriginServer) {
+        return Some((
+            "REG-002",
+            "no REGISTER of an edge or origin",
+            "a REGISTER".into(),
+        ));
+    }
+    let uri = register.request_uri().unwrap_or_default();
+    match Uri::parse(uri) {
+        Ok(uri) if uri.user.is_none() => {}
+        _ => {
+            let expected = "a Request-URI that is the home domain, without user part";
+            return Some(("REG-003", expected, format!("\"{uri}\"")));
+        }
+    }
+    let (from, to) = (register.from().ok()?, register.to().ok()?);
+    if from.uri != to.uri || from.tag().is_none() {
+        let expected = "From and To with the same public identity, and a From tag";
+        return Some((
+            "REG-003",
+            expected,
+            format!("From {} and To {}", from.uri, to.uri),
+        ));
+    }
+    if !lists(register, "Supported", "path") {
+        return Some(("REG-003", "Supported: path", missing(register, "Supported")));
+    }
+    if !register.has("Authorization") {
+        let expected = "Authorization with the private identity, from the first REGISTER on";
+        return Some(("REG-004", expected, "none".into()));
+    }
+    None
+}
+
+fn from_the_p_cscf(case: &Case<'_>, seen: &Seen<'_>, register: &Message) -> Option<Breach> {
+    let own = case
+        .host_of(seen.frame.from.node()?.as_str())
+        .unwrap_or_default();
+    let path = register
+        .addrs("Path")
+        .ok()
+        .and_then(|path| path.into_iter().next());
+    let is_own = path.as_ref().is_some_and(|first| {
+        Uri::parse(&first.uri).is_ok_and(|uri| uri.host == own && uri.params.has("lr"))
+    });
+    if !is_own {
+        let actual = path.map_or("no Path".to_owned(), |first| format!("Path: {}", first.uri));
+        return Some((
+            "REG-006",
+            "the P-CSCF's own URI with lr on top of Path",
+            actual,
+        ));
+    }
+    if !lists(register, "Require", "path") {
+        return Some(("REG-006", "Require: path", missing(register, "Require")));
+    }
+    for name in ["P-Visited-Network-ID", "P-Charging-Vector"] {
+        if !register.has(name) {
+            return Some((
+                "REG-006",
+                "P-Visited-Network-ID and P-Charging-Vector",
+                missing(register, name),
+            ));
+        }
+    }
+    if register.has("Security-Client") || lists(register, "Require", "sec-agree") {
+        let expected = "no Security-Client and no sec-agree beyond the P-CSCF";
+        return Some(("REG-006", expected, "one of them".into()));
+    }
+    None
+}
+
+fn from_the_registrar(answer: &Message) -> Option<Breach> {
+    // The answer to a de-registration lists no contact, and owes nothing.
+    if answer.status() != Some(200) || !answer.has("Contact") {
+        return None;
+    }
+    ["Path", "Service-Route", "P-Associated-URI"]
+        .into_iter()
+        .find(|name| !answer.has(name))
+        .map(|name| {
+            (
+                "REG-008",
+                "Path, Service-Route and P-Associated-URI",
+                missing(answer, name),
+            )
+        })
+}
+
+fn lists(message: &Message, name: &str, token: &str) -> bool {
+    message
+        .values(name)
+        .iter()
+        .any(|value| value.eq_ignore_ascii_case(token))
+}
+
+fn missing(message: &Message, name: &str) -> String {
+    match message.header(name) {
+        Some(value) => format!("{name}: {value}"),
+        None => format!("no {name}"),
+    }
+}

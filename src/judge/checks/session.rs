@@ -1,0 +1,190 @@
+//! Offers, answers and dialogs of a piece transfer agree (RFC 5547 8; RFC 3261 13.2.2.4, 15; RFC 4975 5.4).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::{
+    judge::{Case, Finding, evidence::Seen},
+    spec::RefPoint,
+    wire::{
+        sdp::{Direction, Media, Session},
+        sip::Message,
+    },
+};
+
+pub fn judge(case: &Case<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut offers: BTreeMap<String, Session> = BTreeMap::new();
+    for (seen, message) in case.evidence.sip_on(RefPoint::Gm) {
+        if message.method() != "INVITE" {
+            continue;
+        }
+        let Ok(call) = message.call_id() else {
+            continue;
+        };
+        let mut report = |requirement, expected: &str, actual: String| {
+            let events = seen.index..seen.index + 1;
+            findings.extend(case.breach(&seen.frame.from, requirement, expected, actual, events));
+        };
+        match (message.status(), described(seen)) {
+            (None, Some(offer)) => {
+                if seen.is_from_user(case.evidence) {
+                    offered(&offer, &mut report);
+                }
+                offers.insert(call, offer);
+            }
+            (Some(200..300), answer) => {
+                if !seen.is_from_user(case.evidence) {
+                    continue;
+                }
+                accepted(message, &mut report);
+                if let (Some(offer), Some(answer)) = (offers.get(&call), answer) {
+                    answered(offer, &answer, &mut report);
+                }
+            }
+            _ => {}
+        }
+    }
+    findings.extend(finished(case));
+    findings
+}
+
+fn described(seen: &Seen<'_>) -> Option<Session> {
+    let (media_type, body) = seen.message.body()?;
+    (media_type == "application/sdp")
+        .then(|| Session::parse(&Bytes::from(body)).ok())
+        .flatten()
+}
+
+type Report<'a> = &'a mut dyn FnMut(&'static str, &str, String);
+
+fn offered(offer: &Session, report: Report<'_>) {
+    for media in offer
+        .media
+        .iter()
+        .filter(|media| media.is_msrp() && media.port != 0)
+    {
+        let Ok(Some(selector)) = media.file_selector() else {
+            report(
+                "UE-004",
+                "a file-selector in a pull offer",
+                "none that can be read".into(),
+            );
+            continue;
+        };
+        if selector.is_empty() || media.file_transfer_id().is_none() {
+            report(
+                "UE-004",
+                "a selector and a file-transfer-id",
+                "one is missing".into(),
+            );
+        }
+        if media.direction() != Direction::RecvOnly {
+            report(
+                "UE-004",
+                "a pull offer that is recvonly",
+                media.direction().word().into(),
+            );
+        }
+        if media.path().map_or(true, |path| path.is_empty()) || media.accept_types().is_empty() {
+            report(
+                "UE-005",
+                "an MSRP path and accept-types",
+                "one is missing".into(),
+            );
+        }
+    }
+}
+
+fn accepted(answer: &Message, report: Report<'_>) {
+    if !answer.has("Contact") {
+        report("PEER-021", "Contact in a 2xx to INVITE", "none".into());
+    }
+}
+
+fn answered(offer: &Session, answer: &Session, report: Report<'_>) {
+    if offer.media.len() != answer.media.len() {
+        let actual = format!("{} for {}", answer.media.len(), offer.media.len());
+        report("PEER-023", "one answer line for each offered line", actual);
+        return;
+    }
+    for (asked, given) in offer.media.iter().zip(&answer.media) {
+        if given.port == 0 {
+            continue;
+        }
+        if given.direction() != Direction::SendOnly {
+            report(
+                "PEER-001",
+                "an answer that is sendonly",
+                given.direction().word().into(),
+            );
+        }
+        if given.file_transfer_id() != asked.file_transfer_id() {
+            report(
+                "PEER-001",
+                "the offer's file-transfer-id",
+                shown(given.file_transfer_id()),
+            );
+        }
+        let range = |media: &Media| {
+            media
+                .file_range()
+                .ok()
+                .flatten()
+                .map(|range| range.to_string())
+        };
+        if range(given) != range(asked) {
+            report(
+                "PEER-002",
+                "the offer's file-range",
+                shown(range(given).as_deref()),
+            );
+        }
+    }
+}
+
+fn shown(value: Option<&str>) -> String {
+    value.unwrap_or("none").to_owned()
+}
+
+/// Each 2xx to INVITE is acknowledged by whoever got it.
+fn finished(case: &Case<'_>) -> Vec<Finding> {
+    let mut waiting: BTreeMap<(String, u32), &Seen<'_>> = BTreeMap::new();
+    for (seen, message) in case.evidence.sip_on(RefPoint::Gm) {
+        let (Ok(call), Ok(cseq)) = (message.call_id(), message.cseq()) else {
+            continue;
+        };
+        let asked_by_user = !seen.is_from_user(case.evidence);
+        match (message.status(), message.method()) {
+            (Some(200..300), "INVITE") if asked_by_user => {
+                waiting.entry((call, cseq.number)).or_insert(seen);
+            }
+            (None, "ACK") if seen.is_from_user(case.evidence) => {
+                waiting.remove(&(call, cseq.number));
+            }
+            _ => {}
+        }
+    }
+    let end = case
+        .evidence
+        .crossed
+        .last()
+        .map(|seen| seen.at)
+        .unwrap_or_default();
+    waiting
+        .into_values()
+        // What is still on its way when the run ends is nobody's fault.
+        .filter(|seen| end.since(seen.at) > std::time::Duration::from_secs(1))
+        .filter_map(|seen| {
+            let events = seen.index..seen.index + 1;
+            case.breach(
+                &seen.frame.to,
+                "UE-011",
+                "an ACK for each 2xx",
+                "none",
+                events,
+            )
+        })
+        .collect()
+}

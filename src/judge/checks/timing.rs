@@ -1,0 +1,66 @@
+//! Provisional answers come in time: 100 within 200 ms unless the final answer is out by then
+//! (RFC 3261 17.2.1).
+
+use std::time::Duration;
+
+use crate::{
+    judge::{Case, Finding},
+    spec::Role,
+    trace::EventKind,
+};
+
+const LIMIT: Duration = Duration::from_millis(200);
+
+pub fn judge(case: &Case<'_>) -> Vec<Finding> {
+    let trace = case.evidence.trace;
+    let Some(end) = trace.events.last().map(|event| event.at) else {
+        return Vec::new();
+    };
+    let mut findings = Vec::new();
+    for (seen, invite) in case.evidence.sip() {
+        if !(invite.is_request() && invite.method() == "INVITE") {
+            continue;
+        }
+        let branch = invite
+            .top_via()
+            .ok()
+            .and_then(|via| via.branch().map(str::to_owned));
+        // What the answerer sent counts, not what the network made of it.
+        let answered = trace.events[seen.index..].iter().find(|event| {
+            let EventKind::Sent(frame) = &event.kind else {
+                return false;
+            };
+            frame.from == seen.frame.to
+                && frame.to == seen.frame.from
+                && frame.bytes.starts_with(b"SIP/2.0 ")
+                && branch
+                    .as_deref()
+                    .is_some_and(|branch| contains(&frame.bytes, branch))
+        });
+        let answered = match answered {
+            Some(event) => event.at,
+            None if case.evidence.trace.meta.sees_arrivals_at(&seen.frame.to) => end,
+            None => continue,
+        };
+        let took = answered.since(seen.at);
+        if took > LIMIT {
+            let requirement = match case.evidence.role(&seen.frame.to) {
+                Some(Role::PCscf) => "PCSCF-018",
+                Some(Role::Controller) => "CTRL-007",
+                _ => "ERR-005",
+            };
+            findings.extend(case.breach(
+                &seen.frame.to,
+                requirement,
+                "a provisional or final answer to INVITE within 200 ms",
+                format!("none for {} ms", took.as_millis()),
+                seen.index..seen.index + 1,
+            ));
+        }
+    }
+    findings
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    memchr::memmem::find(bytes, text.as_bytes()).is_some()
+}

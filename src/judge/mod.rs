@@ -1,0 +1,241 @@
+//! Verdicts, from a scenario and a trace alone. Pure: never touches a socket, does not know how the
+//! trace came about. Start at [`judge`].
+
+mod case;
+mod checks;
+mod evidence;
+mod steps;
+mod transfers;
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    spec::Strength,
+    suite::{Instance, Suite},
+    trace::{EventKind, Trace},
+};
+
+pub use case::Case;
+pub use checks::{Check, TABLE as CHECKS};
+pub use evidence::{Evidence, Seen};
+
+/// The TTCN-3 lattice, in its order: combining is `max`, so a verdict only gets worse.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    #[default]
+    None,
+    Pass,
+    Inconclusive,
+    Fail,
+    Error,
+}
+
+/// Who is to blame for a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Blame {
+    /// The party under test.
+    Sut,
+    /// A reference node, while another party is under test.
+    Reference,
+    /// The harness itself.
+    Harness,
+    /// The network between.
+    Network,
+}
+
+impl std::fmt::Display for Blame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Blame::Sut => "sut",
+            Blame::Reference => "reference",
+            Blame::Harness => "harness",
+            Blame::Network => "network",
+        })
+    }
+}
+
+/// One thing seen that is not as it should be, or an observation on an open point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub verdict: Verdict,
+    /// Of the requirement: a broken SHOULD is advice.
+    pub strength: Strength,
+    /// The ledger row, or empty for a fault of the harness.
+    pub requirement: String,
+    pub blame: Blame,
+    /// The node blamed, if one is.
+    pub node: Option<String>,
+    pub expected: String,
+    pub actual: String,
+    /// The trace events that show it.
+    pub events: Range<usize>,
+}
+
+/// What came of one instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    pub verdict: Verdict,
+    /// What made the verdict, in the order it happened: the first is the one to look at.
+    pub findings: Vec<Finding>,
+    /// Broken SHOULDs: shown, without influence unless the run is strict.
+    pub advice: Vec<Finding>,
+    /// Lawful outcomes that were taken, by name: which leniency, which of several codes.
+    pub leniencies: Vec<String>,
+    /// Contents that a UE put together, as the harness reads them from Data frames.
+    pub assembled: Vec<Assembled>,
+    /// Where each step was met, by step: the trace event.
+    pub steps: Vec<Option<usize>>,
+}
+
+/// A content that arrived whole somewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assembled {
+    pub node: String,
+    /// The fixture.
+    pub content: String,
+    /// Of the octets taken from Data frames.
+    pub sha256: [u8; 32],
+    pub is_right: bool,
+}
+
+/// How sternly to judge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rigour {
+    #[default]
+    Usual,
+    /// A broken SHOULD fails.
+    Strict,
+}
+
+/// Judges one run of one instance. `fault` is what kept the harness from playing it to its end.
+pub fn judge(
+    suite: &Suite,
+    instance: &Instance,
+    trace: &Trace,
+    fault: Option<&str>,
+    rigour: Rigour,
+) -> Judgement {
+    let evidence = Evidence::new(trace);
+    let case = Case {
+        suite,
+        instance,
+        evidence: &evidence,
+    };
+    let followed = steps::follow(&case);
+    let mut findings: Vec<Finding> = checks::TABLE
+        .iter()
+        .flat_map(|check| (check.judge)(&case))
+        .collect();
+    let broken_before = findings
+        .iter()
+        .filter(|finding| weighs(finding, rigour))
+        .map(|finding| finding.events.start)
+        .min();
+    findings.extend(steps::findings(&case, &followed, broken_before));
+    let assembled = assembled(&case);
+    findings.extend(missing_content(&case, &followed, &assembled, &findings));
+    findings.sort_by_key(|finding| finding.events.start);
+    let (mut findings, advice): (Vec<_>, Vec<_>) = findings
+        .into_iter()
+        .partition(|finding| weighs(finding, rigour));
+    if let Some(fault) = fault {
+        findings.insert(
+            0,
+            harness_fault("the scenario played to its end", fault, trace.events.len()),
+        );
+    }
+    if let Some(at) = trace
+        .events
+        .iter()
+        .position(|e| matches!(e.kind, EventKind::Truncated))
+    {
+        findings.push(harness_fault(
+            "a whole trace",
+            "the trace hit its limit",
+            at,
+        ));
+    }
+    let shown = if followed.all_met() {
+        Verdict::Pass
+    } else {
+        Verdict::Inconclusive
+    };
+    let verdict = findings
+        .iter()
+        .map(|finding| finding.verdict)
+        .fold(shown, Verdict::max);
+    Judgement {
+        verdict,
+        findings,
+        advice,
+        leniencies: followed.leniencies(),
+        assembled,
+        steps: followed.met_at(),
+    }
+}
+
+/// Whether a finding makes the verdict, rather than being advice.
+fn weighs(finding: &Finding, rigour: Rigour) -> bool {
+    rigour == Rigour::Strict
+        || finding.verdict != Verdict::Fail
+        || finding.strength == Strength::Must
+}
+
+fn harness_fault(expected: &str, actual: &str, at: usize) -> Finding {
+    Finding {
+        verdict: Verdict::Error,
+        strength: Strength::Must,
+        requirement: String::new(),
+        blame: Blame::Harness,
+        node: None,
+        expected: expected.to_owned(),
+        actual: actual.to_owned(),
+        events: at..at,
+    }
+}
+
+fn assembled(case: &Case<'_>) -> Vec<Assembled> {
+    checks::assembled(case)
+        .into_iter()
+        .map(|((node, content), sha256)| {
+            let is_right = case
+                .suite
+                .contents
+                .get(&content)
+                .is_some_and(|c| c.sha256 == sha256);
+            Assembled {
+                node,
+                content,
+                sha256,
+                is_right,
+            }
+        })
+        .collect()
+}
+
+/// A scenario that says "the whole content arrives" passes only if the harness saw it arrive.
+fn missing_content(
+    case: &Case<'_>,
+    followed: &steps::Followed,
+    assembled: &[Assembled],
+    findings: &[Finding],
+) -> Option<Finding> {
+    let wanted = case.instance.scenario.given.assembles.as_ref()?;
+    let content = case.instance.scenario.given.content.as_ref()?;
+    let there = assembled
+        .iter()
+        .any(|a| a.is_right && a.node == *wanted && a.content == *content);
+    if there || !followed.all_met() || !findings.is_empty() {
+        return None;
+    }
+    let party = crate::wire::frame::Party::Node(wanted.as_str().into());
+    let end = case.evidence.trace.events.len();
+    let expected = format!("all of {content} at {wanted}, octet for octet");
+    case.breach(&party, "UE-017", expected, "something is missing", end..end)
+}

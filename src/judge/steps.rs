@@ -1,0 +1,214 @@
+//! What became of the steps, as findings. The first step that failed is the root; what could not follow
+//! for its sake is its consequence and blames nobody.
+
+use super::{Blame, Case, Finding, Verdict};
+use crate::{
+    spec::Strength,
+    suite::{Context, Follower, Step, StepOutcome, StepState, Verb},
+    wire::frame::Party,
+};
+
+/// The steps of an instance and what became of them.
+pub struct Followed {
+    steps: Vec<Step>,
+    outcomes: Vec<StepOutcome>,
+}
+
+impl Followed {
+    /// Whether every stimulus was given, every expectation met and no prohibition broken.
+    pub fn all_met(&self) -> bool {
+        use StepState::{Done, Held, Met};
+        self.outcomes
+            .iter()
+            .all(|outcome| matches!(outcome.state, Done | Held | Met))
+    }
+
+    /// The event at which each step was met.
+    pub fn met_at(&self) -> Vec<Option<usize>> {
+        self.outcomes
+            .iter()
+            .map(|outcome| outcome.events.first().copied())
+            .collect()
+    }
+
+    /// The lawful outcomes that were taken and have a name.
+    pub fn leniencies(&self) -> Vec<String> {
+        let named = self
+            .steps
+            .iter()
+            .zip(&self.outcomes)
+            .filter_map(|(step, outcome)| {
+                let Verb::Expect(expect) = &step.verb else {
+                    return None;
+                };
+                expect.outcomes.get(outcome.outcome?)?.leniency.clone()
+            });
+        let mut names: Vec<String> = named.collect();
+        names.dedup();
+        names
+    }
+}
+
+/// Feeds the trace to the matcher.
+pub fn follow(case: &Case<'_>) -> Followed {
+    let trace = case.evidence.trace;
+    let steps = case.instance.steps(case.suite);
+    let context = Context::new(case.suite, case.instance, &trace.meta);
+    let mut follower = Follower::new(&steps, &context);
+    for (index, event) in trace.events.iter().enumerate() {
+        follower.feed(index, event);
+    }
+    let outcomes = follower.outcomes();
+    Followed { steps, outcomes }
+}
+
+/// The findings that steps give. A step that failed after something else was broken (at event
+/// `broken_before`) is a consequence, and is left out.
+pub fn findings(
+    case: &Case<'_>,
+    followed: &Followed,
+    broken_before: Option<usize>,
+) -> Vec<Finding> {
+    let pairs = || followed.steps.iter().zip(&followed.outcomes);
+    let violated = pairs().filter(|(_, outcome)| outcome.state == StepState::Violated);
+    let mut findings: Vec<Finding> = violated
+        .filter_map(|(step, outcome)| violation(case, step, outcome))
+        .collect();
+    let root = pairs().find(|(_, outcome)| {
+        use StepState::{Impossible, Late, NotReached, Unmet};
+        matches!(outcome.state, Impossible | Late | NotReached | Unmet)
+    });
+    if let Some((step, outcome)) = root {
+        let finding = unmet(case, step, outcome);
+        let is_consequence = broken_before.is_some_and(|at| at <= finding.events.start)
+            || findings
+                .iter()
+                .any(|found| found.events.start <= finding.events.start);
+        if !is_consequence {
+            findings.push(finding);
+        }
+    }
+    findings
+}
+
+fn violation(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Option<Finding> {
+    let event = *outcome.events.last()?;
+    let frame = case.evidence.trace.events.get(event)?.frame()?;
+    let actual = format!("{} → {} on {}: just that", frame.from, frame.to, frame.on);
+    let requirement = requirement(case, step, &frame.from);
+    case.breach(
+        &frame.from,
+        &requirement,
+        outcome.words.clone(),
+        actual,
+        event..event + 1,
+    )
+}
+
+fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
+    let trace = case.evidence.trace;
+    let shown = match &outcome.nearest {
+        Some(near) => near.event,
+        None => outcome
+            .events
+            .first()
+            .copied()
+            .unwrap_or(trace.events.len()),
+    };
+    let actual = match (&outcome.nearest, outcome.state) {
+        (_, StepState::Late) => {
+            let took = outcome
+                .at
+                .zip(outcome.since)
+                .map(|(at, since)| at.since(since));
+            format!("after {} ms", took.unwrap_or_default().as_millis())
+        }
+        (_, StepState::Impossible) => "it could not be made to".to_owned(),
+        (_, StepState::NotReached) => "the run ended before".to_owned(),
+        (Some(near), _) => {
+            let d = &near.difference;
+            let from = trace.events.get(near.event).and_then(|event| event.frame());
+            let hop = from.map(|f| format!("{} → {} on {}: ", f.from, f.to, f.on));
+            format!(
+                "{}{} {}, not {}",
+                hop.unwrap_or_default(),
+                d.field,
+                d.actual,
+                d.expected
+            )
+        }
+        (None, _) => "nothing of the kind".to_owned(),
+    };
+    let party = responsible(case, step, shown);
+    let requirement = match &party {
+        Some(party) => requirement(case, step, party),
+        None => case
+            .instance
+            .scenario
+            .requires
+            .first()
+            .cloned()
+            .unwrap_or_default(),
+    };
+    let expected = outcome.words.clone();
+    let broken = party
+        .filter(|_| !step.setup)
+        .and_then(|party| case.breach(&party, &requirement, &expected, &actual, shown..shown + 1));
+    broken.unwrap_or_else(|| Finding {
+        verdict: Verdict::Inconclusive,
+        strength: Strength::Must,
+        requirement,
+        blame: Blame::Harness,
+        node: None,
+        expected: if step.setup {
+            format!("given: {expected}")
+        } else {
+            expected
+        },
+        actual,
+        events: shown..shown + 1,
+    })
+}
+
+/// Whose turn it was.
+fn responsible(case: &Case<'_>, step: &Step, shown: usize) -> Option<Party> {
+    let Verb::Expect(expect) = &step.verb else {
+        return None;
+    };
+    let near = case
+        .evidence
+        .trace
+        .events
+        .get(shown)
+        .and_then(|event| event.frame());
+    let named = |party: &Party| expect.pattern.from.iter().any(|name| party.is(name));
+    if let Some(frame) = near
+        && named(&frame.from)
+    {
+        return Some(frame.from.clone());
+    }
+    match &expect.pattern.from[..] {
+        [one] => Some(Party::Node(one.as_str().into())),
+        _ => None,
+    }
+}
+
+/// The row a step stands for: its own, else the first of the scenario's that binds the party's role.
+fn requirement(case: &Case<'_>, step: &Step, party: &Party) -> String {
+    let own = match &step.verb {
+        Verb::Expect(expect) => expect.requirement.clone(),
+        Verb::Never(never) => never.requirement.clone(),
+        _ => None,
+    };
+    let role = case.evidence.role(party);
+    let requires = &case.instance.scenario.requires;
+    let binding = || {
+        requires
+            .iter()
+            .find(|id| case.requirement(id).map(|row| row.role) == role)
+            .cloned()
+    };
+    own.or_else(binding)
+        .or_else(|| requires.first().cloned())
+        .unwrap_or_default()
+}

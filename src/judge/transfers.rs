@@ -1,0 +1,185 @@
+//! Pieces on the wire: which octets of which content went from whom to whom, read from Data frames and
+//! the ranges that signalling and transfer protocols state. Nothing a node says about itself counts.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::{Evidence, evidence::Seen};
+use crate::{
+    spec::RefPoint,
+    wire::{
+        frame::Party,
+        http::{ContentRange, Request, Response},
+        sdp::Session,
+    },
+};
+
+/// Octets of a content that arrived somewhere.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    /// The trace event that brought them.
+    pub index: usize,
+    pub from: Party,
+    pub to: Party,
+    /// The swarm id.
+    pub swarm: String,
+    /// 0-based offset in the content of the first octet.
+    pub first: u64,
+    pub octets: Bytes,
+}
+
+/// One media line of an offer or answer, as it crossed.
+#[derive(Clone, Debug)]
+pub struct Agreed {
+    pub index: usize,
+    pub call_id: String,
+    /// Where SEND requests for this session go: the session part of the describing party's own path.
+    pub session: String,
+    /// The content, by the name in its file-selector.
+    pub swarm: Option<String>,
+    /// 0-based offset and length in octets.
+    pub range: Option<(u64, u64)>,
+}
+
+/// Every media line of every offer and answer.
+pub fn agreed(evidence: &Evidence<'_>) -> Vec<Agreed> {
+    let mut lines = Vec::new();
+    for (seen, message) in evidence.sip() {
+        let Some((media_type, body)) = seen.message.body() else {
+            continue;
+        };
+        if media_type != "application/sdp" {
+            continue;
+        }
+        let Ok(session) = Session::parse(&Bytes::from(body)) else {
+            continue;
+        };
+        for media in session.media.iter().filter(|media| media.is_msrp()) {
+            let Some(path) = media.path().ok().and_then(|path| path.into_iter().next()) else {
+                continue;
+            };
+            let selector = media.file_selector().ok().flatten();
+            lines.push(Agreed {
+                index: seen.index,
+                call_id: message.call_id().unwrap_or_default(),
+                session: path.session.clone().unwrap_or_default(),
+                swarm: selector.and_then(|selector| selector.name),
+                range: media
+                    .file_range()
+                    .ok()
+                    .flatten()
+                    .and_then(|range| range.within(u64::MAX)),
+            });
+        }
+    }
+    lines
+}
+
+/// Every octet of content that arrived, in order of arrival.
+pub fn delivered(evidence: &Evidence<'_>) -> Vec<Delivered> {
+    let sessions: BTreeMap<String, Agreed> = agreed(evidence)
+        .into_iter()
+        .map(|line| (line.session.clone(), line))
+        .collect();
+    let mut all: Vec<Delivered> = evidence
+        .crossed
+        .iter()
+        .filter(|seen| seen.frame.on == RefPoint::Data)
+        .filter_map(|seen| by_msrp(seen, &sessions).or_else(|| by_http(evidence, seen)))
+        .collect();
+    all.sort_by_key(|delivered| delivered.index);
+    all
+}
+
+fn by_msrp(seen: &Seen<'_>, sessions: &BTreeMap<String, Agreed>) -> Option<Delivered> {
+    let message = seen.message.msrp()?;
+    if message.method() != Some("SEND") {
+        return None;
+    }
+    let to = message.to_path().ok()?.into_iter().next()?;
+    let line = sessions.get(to.session.as_deref()?)?;
+    let octets = message.body().filter(|body| !body.is_empty())?;
+    let start = message.byte_range().ok()??.start;
+    Some(Delivered {
+        index: seen.index,
+        from: seen.frame.from.clone(),
+        to: seen.frame.to.clone(),
+        swarm: line.swarm.clone()?,
+        first: line.range?.0 + start.checked_sub(1)?,
+        octets,
+    })
+}
+
+fn by_http(evidence: &Evidence<'_>, seen: &Seen<'_>) -> Option<Delivered> {
+    let crate::wire::message::Decoded::HttpResponse(response) = &seen.message else {
+        return None;
+    };
+    let request = evidence.request_of(seen)?;
+    let (first, octets) = octets_of(response)?;
+    Some(Delivered {
+        index: seen.index,
+        from: seen.frame.from.clone(),
+        to: seen.frame.to.clone(),
+        swarm: swarm_of(request)?,
+        first,
+        octets,
+    })
+}
+
+/// The content a request names: the last segment of its path.
+pub fn swarm_of(request: &Request) -> Option<String> {
+    let last = request.path().rsplit('/').next()?;
+    crate::wire::http::decode(last)
+}
+
+fn octets_of(response: &Response) -> Option<(u64, Bytes)> {
+    let body = Bytes::from(response.body().to_vec());
+    match response.status() {
+        206 => {
+            let range = ContentRange::parse(response.header("Content-Range")?).ok()?;
+            Some((range.octets?.first, body))
+        }
+        200 if !body.is_empty() => Some((0, body)),
+        _ => None,
+    }
+}
+
+/// What one party has put together from what arrived there: later octets replace earlier ones.
+pub struct Assembly {
+    octets: Vec<u8>,
+    have: Vec<bool>,
+}
+
+impl Assembly {
+    pub fn of(size: usize) -> Assembly {
+        Assembly {
+            octets: vec![0; size],
+            have: vec![false; size],
+        }
+    }
+
+    /// Octets beyond the content's end are left out.
+    pub fn add(&mut self, delivered: &Delivered) {
+        let first = usize::try_from(delivered.first)
+            .unwrap_or(usize::MAX)
+            .min(self.octets.len());
+        let length = delivered.octets.len().min(self.octets.len() - first);
+        self.octets[first..first + length].copy_from_slice(&delivered.octets[..length]);
+        self.have[first..first + length].fill(true);
+    }
+
+    /// The octets from `first` on, `len` of them, if all are there.
+    pub fn range(&self, first: u64, len: u64) -> Option<&[u8]> {
+        let first = usize::try_from(first).ok()?;
+        let end = first.checked_add(usize::try_from(len).ok()?)?;
+        let have = self.have.get(first..end)?;
+        have.iter()
+            .all(|there| *there)
+            .then(|| &self.octets[first..end])
+    }
+
+    pub fn whole(&self) -> Option<&[u8]> {
+        self.range(0, self.octets.len() as u64)
+    }
+}

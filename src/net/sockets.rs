@@ -1,0 +1,736 @@
+//! Real sockets on real time, one clock: UDP and TCP through tokio on one thread. Every task does no more
+//! than carry octets between a socket and the one queue that [`Sockets::next`] reads.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::AbortHandle,
+};
+
+use super::{
+    Arrival, Faults, Map, NetError, Stillness, Tap, Transport, Wake, fault::Fate, tap::Datagram,
+};
+use crate::{
+    io::{LinkEvent, Output, TimerId},
+    spec::{Format, RefPoint},
+    time::At,
+    trace::{CastNode, Event, EventKind, ListenTransport},
+    wire::frame::{Frame, Framer, LinkId, NodeName, Party, Security},
+};
+
+/// The sockets of one run.
+pub struct Sockets {
+    began: Instant,
+    map: Map,
+    tap: Tap,
+    faults: Faults,
+    datagrams: BTreeMap<(NodeName, RefPoint), Arc<UdpSocket>>,
+    links: BTreeMap<(NodeName, LinkId), Link>,
+    accepted: BTreeMap<NodeName, u64>,
+    timers: BTreeMap<(NodeName, TimerId), At>,
+    due: BTreeMap<(At, NodeName, TimerId), ()>,
+    still: BTreeMap<NodeName, Stillness>,
+    listeners: Vec<(NodeName, AbortHandle)>,
+    arriving: UnboundedReceiver<Arriving>,
+    post: UnboundedSender<Arriving>,
+    ready: std::collections::VecDeque<(NodeName, Arrival)>,
+}
+
+/// What a task saw on a socket.
+enum Arriving {
+    Datagram {
+        to: NodeName,
+        on: RefPoint,
+        format: Format,
+        local: SocketAddr,
+        from: SocketAddr,
+        bytes: Bytes,
+    },
+    Accepted {
+        to: NodeName,
+        on: RefPoint,
+        format: Format,
+        local: SocketAddr,
+        from: SocketAddr,
+        stream: TcpStream,
+    },
+    Opened {
+        node: NodeName,
+        link: LinkId,
+        stream: TcpStream,
+    },
+    NotOpened {
+        node: NodeName,
+        link: LinkId,
+        why: io::ErrorKind,
+    },
+    Octets {
+        node: NodeName,
+        link: LinkId,
+        bytes: Bytes,
+    },
+    Ended {
+        node: NodeName,
+        link: LinkId,
+        event: LinkEvent,
+    },
+}
+
+/// One end of a connection that is ours.
+struct Link {
+    on: RefPoint,
+    format: Format,
+    local: SocketAddr,
+    remote: SocketAddr,
+    framer: Framer,
+    writer: UnboundedSender<Write>,
+    /// What was sent before the connection stood.
+    waiting: Option<UnboundedReceiver<Write>>,
+    tasks: Vec<AbortHandle>,
+    carried: usize,
+}
+
+enum Write {
+    Octets(Bytes),
+    Close { abort: bool },
+}
+
+/// A connection attempt that takes longer has failed.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Octets read at once.
+const READ_SIZE: usize = 64 << 10;
+
+impl Sockets {
+    /// Binds every listener of the nodes that are ours. Must be called inside a tokio runtime.
+    pub fn bind(
+        nodes: &[CastNode],
+        ours: impl Fn(&CastNode) -> bool,
+        faults: Faults,
+    ) -> Result<Sockets, NetError> {
+        let (post, arriving) = unbounded_channel();
+        let mut sockets = Sockets {
+            began: Instant::now(),
+            map: Map::new(nodes),
+            tap: Tap::default(),
+            faults,
+            datagrams: BTreeMap::new(),
+            links: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+            timers: BTreeMap::new(),
+            due: BTreeMap::new(),
+            still: BTreeMap::new(),
+            listeners: Vec::new(),
+            arriving,
+            post,
+            ready: std::collections::VecDeque::new(),
+        };
+        for node in nodes.iter().filter(|node| ours(node)) {
+            for listener in &node.listeners {
+                let bound = match listener.transport {
+                    ListenTransport::Udp => sockets.listen_udp(node, listener),
+                    ListenTransport::Tcp | ListenTransport::Tls => {
+                        sockets.listen_tcp(node, listener)
+                    }
+                };
+                bound.map_err(|why| NetError::Socket {
+                    what: "cannot listen",
+                    addr: listener.addr,
+                    why,
+                })?;
+            }
+        }
+        Ok(sockets)
+    }
+
+    fn listen_udp(&mut self, node: &CastNode, listener: &crate::trace::Listener) -> io::Result<()> {
+        let socket = std::net::UdpSocket::bind(listener.addr)?;
+        socket.set_nonblocking(true)?;
+        let socket = Arc::new(UdpSocket::from_std(socket)?);
+        self.datagrams
+            .insert((node.name.clone(), listener.on), socket.clone());
+        let (post, to, on, format, local) = (
+            self.post.clone(),
+            node.name.clone(),
+            listener.on,
+            listener.format,
+            listener.addr,
+        );
+        let task = tokio::spawn(async move {
+            let mut buffer = vec![0; 65_536];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+                let bytes = Bytes::copy_from_slice(&buffer[..length]);
+                let arriving = Arriving::Datagram {
+                    to: to.clone(),
+                    on,
+                    format,
+                    local,
+                    from,
+                    bytes,
+                };
+                if post.send(arriving).is_err() {
+                    break;
+                }
+            }
+        });
+        self.listeners
+            .push((node.name.clone(), task.abort_handle()));
+        Ok(())
+    }
+
+    fn listen_tcp(&mut self, node: &CastNode, listener: &crate::trace::Listener) -> io::Result<()> {
+        let socket = match listener.addr {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(listener.addr)?;
+        let accepting: TcpListener = socket.listen(1024)?;
+        let (post, to, on, format, local) = (
+            self.post.clone(),
+            node.name.clone(),
+            listener.on,
+            listener.format,
+            listener.addr,
+        );
+        let task = tokio::spawn(async move {
+            while let Ok((stream, from)) = accepting.accept().await {
+                let arriving = Arriving::Accepted {
+                    to: to.clone(),
+                    on,
+                    format,
+                    local,
+                    from,
+                    stream,
+                };
+                if post.send(arriving).is_err() {
+                    break;
+                }
+            }
+        });
+        self.listeners
+            .push((node.name.clone(), task.abort_handle()));
+        Ok(())
+    }
+
+    fn datagram(
+        &mut self,
+        from: &NodeName,
+        on: RefPoint,
+        dst: SocketAddr,
+        bytes: Bytes,
+    ) -> Result<(), NetError> {
+        let socket = self
+            .datagrams
+            .get(&(from.clone(), on))
+            .cloned()
+            .ok_or_else(|| NetError::NoListener {
+                node: from.clone(),
+                on,
+            })?;
+        let (src, format) =
+            self.map
+                .datagram_listener(from, on)
+                .ok_or_else(|| NetError::NoListener {
+                    node: from.clone(),
+                    on,
+                })?;
+        let frame = Frame {
+            from: self.map.party(src),
+            to: self.map.party(dst),
+            src,
+            dst,
+            on,
+            format,
+            link: None,
+            security: Security::Plain,
+            bytes,
+            framed: true,
+        };
+        self.tap.record(self.now(), EventKind::Sent(frame.clone()));
+        match self.faults.datagram(on, frame.bytes.len()) {
+            Fate::Lost => self.tap.record(self.now(), EventKind::Lost(frame)),
+            Fate::Delivered { delays, corrupt } => {
+                let mut octets = frame.bytes.to_vec();
+                if let Some((octet, mask)) = corrupt {
+                    octets[octet] ^= mask;
+                }
+                for delay in delays {
+                    let (socket, octets) = (socket.clone(), octets.clone());
+                    tokio::spawn(async move {
+                        tokio::time::sleep(delay).await;
+                        // A datagram that the kernel refuses is a lost datagram: nobody promised more.
+                        let _ = socket.send_to(&octets, dst).await;
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn open(
+        &mut self,
+        from: &NodeName,
+        link: LinkId,
+        on: RefPoint,
+        format: Format,
+        to: SocketAddr,
+    ) -> Result<(), NetError> {
+        let ip = self
+            .map
+            .ip(from)
+            .ok_or_else(|| NetError::UnknownNode { node: from.clone() })?;
+        let listening = self.map.listening(to, Datagram::No);
+        let (on, format) = listening.map_or((on, format), |l| (l.on, l.format));
+        let (writer, waiting) = unbounded_channel();
+        let (post, node) = (self.post.clone(), from.clone());
+        let task = tokio::spawn(async move {
+            let arriving = match tokio::time::timeout(CONNECT_TIMEOUT, connect(ip, to)).await {
+                Ok(Ok(stream)) => Arriving::Opened { node, link, stream },
+                Ok(Err(why)) => Arriving::NotOpened {
+                    node,
+                    link,
+                    why: why.kind(),
+                },
+                Err(_) => Arriving::NotOpened {
+                    node,
+                    link,
+                    why: io::ErrorKind::TimedOut,
+                },
+            };
+            // A closed queue means that the run is over.
+            let _ = post.send(arriving);
+        });
+        let local = SocketAddr::new(ip, 0);
+        self.links.insert(
+            (from.clone(), link),
+            Link {
+                on,
+                format,
+                local,
+                remote: to,
+                framer: Framer::new(format),
+                writer,
+                waiting: Some(waiting),
+                tasks: vec![task.abort_handle()],
+                carried: 0,
+            },
+        );
+        Ok(())
+    }
+
+    fn send(&mut self, from: &NodeName, link: LinkId, bytes: Bytes) {
+        let now = self.now();
+        let Some(held) = self.links.get_mut(&(from.clone(), link)) else {
+            return;
+        };
+        let fate = self.faults.stream(held.on, held.carried);
+        held.carried += bytes.len();
+        let frame = Frame {
+            from: Party::Node(from.clone()),
+            to: self.map.party(held.remote),
+            src: held.local,
+            dst: held.remote,
+            on: held.on,
+            format: held.format,
+            link: Some(link),
+            security: Security::Plain,
+            bytes: bytes.clone(),
+            framed: true,
+        };
+        self.tap.record(now, EventKind::Sent(frame));
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let part = rest.split_to(fate.split.unwrap_or(rest.len()).clamp(1, rest.len()));
+            // A writer that is gone means a connection that is gone: its end is on its way here.
+            let _ = held.writer.send(Write::Octets(part));
+        }
+        if fate.cut_after.is_some_and(|limit| held.carried > limit) {
+            let _ = held.writer.send(Write::Close { abort: true });
+        }
+    }
+
+    fn close(&mut self, from: &NodeName, link: LinkId, abort: bool) {
+        if let Some(held) = self.links.get(&(from.clone(), link)) {
+            let _ = held.writer.send(Write::Close { abort });
+        }
+    }
+
+    /// Starts carrying octets for a connection that stands.
+    fn attach(&mut self, node: &NodeName, link: LinkId, stream: TcpStream) {
+        let Some(held) = self.links.get_mut(&(node.clone(), link)) else {
+            return;
+        };
+        // Small messages must not wait for each other; a socket without the option still works.
+        let _ = stream.set_nodelay(true);
+        if let Ok(local) = stream.local_addr() {
+            held.local = local;
+        }
+        let Some(waiting) = held.waiting.take() else {
+            return;
+        };
+        let (read, write) = stream.into_split();
+        let reader = tokio::spawn(read_all(read, self.post.clone(), node.clone(), link));
+        tokio::spawn(write_all(write, waiting));
+        held.tasks.push(reader.abort_handle());
+    }
+
+    fn arrive(&mut self, arriving: Arriving) {
+        let now = self.now();
+        match arriving {
+            Arriving::Datagram {
+                to,
+                on,
+                format,
+                local,
+                from,
+                bytes,
+            } => {
+                let frame = Frame {
+                    from: self.map.party(from),
+                    to: Party::Node(to.clone()),
+                    src: from,
+                    dst: local,
+                    on,
+                    format,
+                    link: None,
+                    security: Security::Plain,
+                    bytes,
+                    framed: true,
+                };
+                self.receive(to, frame);
+            }
+            Arriving::Accepted {
+                to,
+                on,
+                format,
+                local,
+                from,
+                stream,
+            } => {
+                if self.still.contains_key(&to) {
+                    return;
+                }
+                let accepted = self.accepted.entry(to.clone()).or_insert(0);
+                *accepted += 1;
+                let link = LinkId(*accepted * 2 - 1);
+                let (writer, waiting) = unbounded_channel();
+                let held = Link {
+                    on,
+                    format,
+                    local,
+                    remote: from,
+                    framer: Framer::new(format),
+                    writer,
+                    waiting: Some(waiting),
+                    tasks: Vec::new(),
+                    carried: 0,
+                };
+                self.links.insert((to.clone(), link), held);
+                self.attach(&to, link, stream);
+                let security = Security::Plain;
+                let event = LinkEvent::Accepted {
+                    on,
+                    format,
+                    from,
+                    local,
+                    security,
+                };
+                self.tell(now, to, link, on, event);
+            }
+            Arriving::Opened { node, link, stream } => {
+                self.attach(&node, link, stream);
+                if let Some(on) = self.links.get(&(node.clone(), link)).map(|held| held.on) {
+                    self.tell(now, node, link, on, LinkEvent::Opened);
+                }
+            }
+            Arriving::NotOpened { node, link, why } => {
+                let event = match why {
+                    io::ErrorKind::ConnectionRefused => LinkEvent::Refused,
+                    io::ErrorKind::ConnectionReset => LinkEvent::Reset,
+                    _ => LinkEvent::TimedOut,
+                };
+                if let Some(held) = self.links.remove(&(node.clone(), link)) {
+                    self.tell(now, node, link, held.on, event);
+                }
+            }
+            Arriving::Octets { node, link, bytes } => {
+                if let Some(held) = self.links.get_mut(&(node.clone(), link)) {
+                    held.framer.feed(&bytes);
+                    self.deliver(&node, link);
+                }
+            }
+            Arriving::Ended { node, link, event } => {
+                self.deliver_leftover(&node, link);
+                if let Some(held) = self.links.remove(&(node.clone(), link)) {
+                    let _ = held.writer.send(Write::Close { abort: false });
+                    self.tell(now, node, link, held.on, event);
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, node: &NodeName, link: LinkId) {
+        loop {
+            let Some(held) = self.links.get_mut(&(node.clone(), link)) else {
+                return;
+            };
+            match held.framer.next_message() {
+                Ok(Some(bytes)) => self.receive_on(node, link, bytes, true),
+                Ok(None) => return,
+                Err(_) => return self.deliver_leftover(node, link),
+            }
+        }
+    }
+
+    fn deliver_leftover(&mut self, node: &NodeName, link: LinkId) {
+        let Some(held) = self.links.get_mut(&(node.clone(), link)) else {
+            return;
+        };
+        let rest = held.framer.leftover();
+        if !rest.is_empty() {
+            self.receive_on(node, link, rest, false);
+        }
+    }
+
+    fn receive_on(&mut self, node: &NodeName, link: LinkId, bytes: Bytes, framed: bool) {
+        let Some(held) = self.links.get(&(node.clone(), link)) else {
+            return;
+        };
+        let frame = Frame {
+            from: self.map.party(held.remote),
+            to: Party::Node(node.clone()),
+            src: held.remote,
+            dst: held.local,
+            on: held.on,
+            format: held.format,
+            link: Some(link),
+            security: Security::Plain,
+            bytes,
+            framed,
+        };
+        self.receive(node.clone(), frame);
+    }
+
+    fn receive(&mut self, node: NodeName, frame: Frame) {
+        let now = self.now();
+        if self.still.contains_key(&node) {
+            self.tap.record(now, EventKind::Lost(frame));
+            return;
+        }
+        self.tap.record(now, EventKind::Received(frame.clone()));
+        self.ready.push_back((node, Arrival::Frame(frame)));
+    }
+
+    fn tell(&mut self, now: At, node: NodeName, link: LinkId, on: RefPoint, event: LinkEvent) {
+        if self.still.contains_key(&node) {
+            return;
+        }
+        let kind = EventKind::Link {
+            node: node.clone(),
+            link,
+            on,
+            event: event.clone(),
+        };
+        self.tap.record(now, kind);
+        self.ready.push_back((node, Arrival::Link(link, event)));
+    }
+
+    fn due_timer(&mut self) -> Option<(NodeName, TimerId)> {
+        let (at, node, timer) = self.due.first_key_value().map(|(key, ())| key.clone())?;
+        if at > self.now() {
+            return None;
+        }
+        self.due.remove(&(at, node.clone(), timer));
+        self.timers.remove(&(node.clone(), timer));
+        Some((node, timer))
+    }
+
+    fn instant(&self, at: At) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(self.began + at.since(At::ZERO))
+    }
+}
+
+async fn connect(ip: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match ip {
+        IpAddr::V4(_) => TcpSocket::new_v4()?,
+        IpAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.bind(SocketAddr::new(ip, 0))?;
+    socket.connect(to).await
+}
+
+async fn read_all(
+    mut read: tokio::net::tcp::OwnedReadHalf,
+    post: UnboundedSender<Arriving>,
+    node: NodeName,
+    link: LinkId,
+) {
+    let mut buffer = vec![0; READ_SIZE];
+    let event = loop {
+        match read.read(&mut buffer).await {
+            Ok(0) => break LinkEvent::Closed,
+            Ok(length) => {
+                let bytes = Bytes::copy_from_slice(&buffer[..length]);
+                if post
+                    .send(Arriving::Octets {
+                        node: node.clone(),
+                        link,
+                        bytes,
+                    })
+                    .is_err()
+                {
+                    return;
+                }
+            }
+            Err(_) => break LinkEvent::Reset,
+        }
+    };
+    let _ = post.send(Arriving::Ended { node, link, event });
+}
+
+async fn write_all(
+    mut write: tokio::net::tcp::OwnedWriteHalf,
+    mut queue: UnboundedReceiver<Write>,
+) {
+    while let Some(next) = queue.recv().await {
+        match next {
+            Write::Octets(bytes) => {
+                if write.write_all(&bytes).await.is_err() {
+                    // The reader sees the same failure and reports it.
+                    return;
+                }
+            }
+            Write::Close { abort: false } => {
+                let _ = write.shutdown().await;
+                return;
+            }
+            Write::Close { abort: true } => {
+                let stream: &TcpStream = write.as_ref();
+                let _ = stream.set_zero_linger();
+                write.forget();
+                return;
+            }
+        }
+    }
+}
+
+impl Transport for Sockets {
+    fn now(&self) -> At {
+        At::ZERO + self.began.elapsed()
+    }
+
+    fn perform(&mut self, from: &NodeName, output: Output) -> Result<(), NetError> {
+        if self.still.contains_key(from) {
+            return Ok(());
+        }
+        match output {
+            Output::Datagram { on, to, bytes } => self.datagram(from, on, to, bytes)?,
+            Output::Open {
+                link,
+                on,
+                format,
+                to,
+                security: _,
+            } => self.open(from, link, on, format, to)?,
+            Output::Send { link, bytes } => self.send(from, link, bytes),
+            Output::Close { link, abort } => self.close(from, link, abort),
+            Output::Arm { timer, at } => {
+                if let Some(old) = self.timers.insert((from.clone(), timer), at) {
+                    self.due.remove(&(old, from.clone(), timer));
+                }
+                self.due.insert((at, from.clone(), timer), ());
+            }
+            Output::Disarm(timer) => {
+                if let Some(at) = self.timers.remove(&(from.clone(), timer)) {
+                    self.due.remove(&(at, from.clone(), timer));
+                }
+            }
+            Output::Note(note) => {
+                self.tap.record(
+                    self.now(),
+                    EventKind::Noted {
+                        node: from.clone(),
+                        note,
+                    },
+                );
+            }
+        }
+        Ok(())
+    }
+
+    async fn next(&mut self, until: At) -> Result<Wake, NetError> {
+        loop {
+            if let Some((at, what)) = self.ready.pop_front() {
+                return Ok(Wake::Arrived { at, what });
+            }
+            if let Some((at, timer)) = self.due_timer() {
+                if !self.still.contains_key(&at) {
+                    return Ok(Wake::Arrived {
+                        at,
+                        what: Arrival::Timer(timer),
+                    });
+                }
+                continue;
+            }
+            if self.now() >= until {
+                return Ok(Wake::Until);
+            }
+            let next_timer = self
+                .due
+                .first_key_value()
+                .map_or(until, |((at, _, _), ())| *at);
+            let wake = self.instant(next_timer.min(until));
+            tokio::select! {
+                biased;
+                arriving = self.arriving.recv() => match arriving {
+                    Some(arriving) => self.arrive(arriving),
+                    None => return Ok(Wake::Quiet),
+                },
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+    }
+
+    fn pass(&mut self, _until: At) {}
+
+    fn still(&mut self, node: &NodeName, how: Stillness) {
+        self.still.insert(node.clone(), how);
+        if how == Stillness::Gone {
+            for (_, task) in self.listeners.iter().filter(|(owner, _)| owner == node) {
+                task.abort();
+            }
+            for ((_, _), held) in self.links.iter().filter(|((owner, _), _)| owner == node) {
+                let _ = held.writer.send(Write::Close { abort: true });
+                held.tasks.iter().for_each(AbortHandle::abort);
+            }
+        }
+    }
+
+    fn drain(&mut self) -> Vec<Event> {
+        self.tap.drain()
+    }
+
+    /// What is on its way inside the kernel cannot be seen: the run settles by waiting instead.
+    fn is_busy(&self) -> bool {
+        !self.ready.is_empty()
+    }
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        self.listeners.iter().for_each(|(_, task)| task.abort());
+        for held in self.links.values() {
+            held.tasks.iter().for_each(AbortHandle::abort);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What a node is told before it starts: its addresses, its neighbours, its users, its contents.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+
+use crate::{
+    spec::{Architecture, Delivery, Format, Options, RefPoint, Role},
+    trace::Listener,
+    wire::frame::NodeName,
+};
+
+/// Everything a node knows at the start.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub name: NodeName,
+    pub role: Role,
+    /// hash(run seed, instance id, node name): never shared between nodes.
+    pub seed: u64,
+    pub ip: IpAddr,
+    pub listeners: Vec<Listener>,
+    pub architecture: Architecture,
+    pub options: Options,
+    pub delivery: Delivery,
+    pub directory: Arc<Directory>,
+    /// Every subscriber of the fixture; HSS and Tracker AS use all, a UE its own (`user`).
+    pub subscribers: Arc<Vec<Subscriber>>,
+    /// The id of this node's own subscriber (`ue-a`), if it registers with IMS.
+    pub user: Option<String>,
+    pub contents: Arc<Vec<Content>>,
+    /// What this node holds at the start: (fixture name, pieces, 1-based).
+    pub holds: Vec<(String, Vec<u32>)>,
+    /// TLS is asserted on Ut and Dedicated (memory); without it the links are plain (sockets, for now).
+    pub tls: bool,
+    /// Octets, where the path MTU is known (RFC 3261 18.1.1).
+    pub path_mtu: BTreeMap<RefPoint, usize>,
+    /// How it decides what it may decide.
+    pub policy: super::policy::Policy,
+    /// Key between Controller and edges for data tokens.
+    pub token_key: Vec<u8>,
+}
+
+/// Names and addresses: there is no DNS.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    /// Host name to node: `pcscf1.ims.example` → `p-cscf`.
+    pub hosts: BTreeMap<String, NodeName>,
+    pub nodes: BTreeMap<NodeName, Neighbour>,
+    /// The home domain: `ims.example`.
+    pub domain: String,
+    /// The tracker's public service identity: `sip:tracker@p2pcds.ims.example`.
+    pub tracker_psi: String,
+}
+
+/// Another node, as an address book has it.
+#[derive(Clone, Debug)]
+pub struct Neighbour {
+    pub role: Role,
+    /// Its host name, as it writes itself in Via, Route and URLs.
+    pub host: String,
+    pub ip: IpAddr,
+    pub listeners: Vec<Listener>,
+    /// Its public identity, if it registers.
+    pub impu: Option<String>,
+    /// For a CDN node: the id of its CDN; for a Controller too.
+    pub cdn: Option<String>,
+    /// For an edge or origin: (fixture, pieces) it holds at the start. The Controller is provisioned with it.
+    pub holds: Vec<(String, Vec<u32>)>,
+}
+
+impl Directory {
+    /// Where `node` listens on `on` for `format`.
+    pub fn listener(&self, node: &str, on: RefPoint, format: Format) -> Option<SocketAddr> {
+        self.nodes
+            .get(&NodeName::new(node))?
+            .listeners
+            .iter()
+            .find(|l| l.on == on && l.format == format)
+            .map(|l| l.addr)
+    }
+
+    /// The first node of `role`, in name order.
+    pub fn first(&self, role: Role) -> Option<(&NodeName, &Neighbour)> {
+        self.nodes.iter().find(|(_, n)| n.role == role)
+    }
+
+    /// The node that owns a host name or a literal address.
+    pub fn owner(&self, host: &str) -> Option<&NodeName> {
+        if let Some(name) = self.hosts.get(host) {
+            return Some(name);
+        }
+        let ip: IpAddr = host.trim_matches(['[', ']']).parse().ok()?;
+        self.nodes
+            .iter()
+            .find(|(_, n)| n.ip == ip)
+            .map(|(name, _)| name)
+    }
+
+    /// Where a message for `host` (and port, if given) goes on `on`: a literal address with its port as is
+    /// (default 5060), a name by the table.
+    pub fn resolve(
+        &self,
+        host: &str,
+        port: Option<u16>,
+        on: RefPoint,
+        format: Format,
+    ) -> Option<SocketAddr> {
+        if let (Ok(ip), Some(port)) = (host.trim_matches(['[', ']']).parse::<IpAddr>(), port) {
+            return Some(SocketAddr::new(ip, port));
+        }
+        self.listener(self.owner(host)?.as_str(), on, format)
+    }
+}
+
+/// A user of the IMS, as HSS and tracker are provisioned with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscriber {
+    /// `ue-a`.
+    pub id: String,
+    /// `ue-a@private.ims.example`.
+    pub impi: String,
+    /// Public identities, the default first: `sip:ue-a@ims.example`.
+    pub impus: Vec<String>,
+    pub password: String,
+    /// 128-bit K and OPc for AKA.
+    pub k: [u8; 16],
+    pub opc: [u8; 16],
+    /// May use the P2P content distribution service.
+    pub service: bool,
+    /// The public identity is barred.
+    pub barred: bool,
+    /// Not authorised to register at all.
+    pub may_register: bool,
+}
+
+/// A content and its manifest.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// The fixture: `three-pieces`.
+    pub fixture: String,
+    /// The swarm id in this run; also its file name.
+    pub swarm: String,
+    pub bytes: Bytes,
+    pub sha1: [u8; 20],
+    pub sha256: [u8; 32],
+    pub pieces: Vec<PieceOf>,
+}
+
+/// One piece: 1-based number, 0-based offset in octets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PieceOf {
+    pub n: u32,
+    pub first: u64,
+    pub len: u64,
+    pub sha256: [u8; 32],
+}

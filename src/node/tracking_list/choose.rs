@@ -1,0 +1,168 @@
+//! Picks the peers that are told to an asker: first so that together they hold what it lacks, then by
+//! the order that the rules say. In a large swarm a random window stands for the whole.
+
+use super::{Membership, Order, Swarm};
+use crate::wire::ppstp::{Listed, Pieces};
+
+/// Memory that finding peers uses again and again.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    candidates: Vec<Candidate>,
+    chosen: Vec<Candidate>,
+    /// Holders and number of each piece to be covered.
+    wanted: Vec<(u32, u32)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    member: u32,
+    /// Smaller is preferred.
+    rank: (i64, u64),
+}
+
+/// The most members that are weighed against each other.
+const WINDOW: usize = 256;
+
+impl Scratch {
+    /// At most `count` entries of `swarm` for `asker`, a member of it; `draw` decides between equals.
+    pub(super) fn choose(
+        &mut self,
+        swarm: &Swarm,
+        asker: Membership,
+        count: usize,
+        order: Order,
+        draw: u64,
+    ) -> Vec<Listed> {
+        let search = Search {
+            swarm,
+            asker: asker.member as usize,
+            order,
+            draw,
+        };
+        self.gather(&search);
+        self.cover(&search, count);
+        self.fill(count);
+        self.chosen.sort_unstable_by_key(|candidate| candidate.rank);
+        let members = self
+            .chosen
+            .iter()
+            .map(|c| &swarm.members[c.member as usize]);
+        let mut listed = Vec::with_capacity(self.chosen.len());
+        listed.extend(members.clone().filter_map(|member| member.entry.clone()));
+        for further in members.flat_map(|member| &member.more) {
+            if listed.len() == count {
+                break;
+            }
+            listed.push(further.clone());
+        }
+        listed
+    }
+
+    fn gather(&mut self, search: &Search<'_>) {
+        let length = search.swarm.members.len();
+        let start = match length > WINDOW {
+            true => (search.draw % length as u64) as usize,
+            false => 0,
+        };
+        let window = (start..length).chain(0..start).take(WINDOW);
+        self.candidates.clear();
+        self.candidates
+            .extend(window.filter_map(|index| search.candidate(index)));
+    }
+
+    /// Takes holders of what the asker lacks, the rarest piece first, until all that is held is covered.
+    fn cover(&mut self, search: &Search<'_>, count: usize) {
+        let swarm = search.swarm;
+        let own = &swarm.members[search.asker].pieces;
+        let held = swarm
+            .holders
+            .iter()
+            .zip(1..)
+            .filter(|(holders, _)| **holders > 0);
+        let wanted = held.filter(|(_, n)| !own.contains(*n));
+        self.wanted.clear();
+        self.wanted.extend(wanted.map(|(&holders, n)| (holders, n)));
+        self.wanted.sort_unstable();
+        self.chosen.clear();
+        let mut covered = Pieces::new();
+        for &(_, n) in &self.wanted {
+            if self.chosen.len() == count {
+                return;
+            }
+            if covered.contains(n) {
+                continue;
+            }
+            let holds = |c: &Candidate| swarm.members[c.member as usize].pieces.contains(n);
+            let candidates = self.candidates.iter().copied().enumerate();
+            let near = candidates
+                .filter(|(_, c)| holds(c))
+                .min_by_key(|(_, c)| c.rank);
+            let found = match near {
+                Some((place, _)) => Some(self.candidates.swap_remove(place)),
+                None => (0..swarm.members.len())
+                    .filter_map(|index| search.candidate(index))
+                    .filter(holds)
+                    .min_by_key(|candidate| candidate.rank),
+            };
+            if let Some(found) = found {
+                covered.extend(&swarm.members[found.member as usize].pieces);
+                self.chosen.push(found);
+            }
+        }
+    }
+
+    fn fill(&mut self, count: usize) {
+        let room = count - self.chosen.len();
+        if room < self.candidates.len() {
+            let by_rank = |candidate: &Candidate| candidate.rank;
+            self.candidates.select_nth_unstable_by_key(room, by_rank);
+            self.candidates.truncate(room);
+        }
+        self.chosen.append(&mut self.candidates);
+    }
+}
+
+/// What is sought, and for whom.
+struct Search<'s> {
+    swarm: &'s Swarm,
+    /// Index among the members.
+    asker: usize,
+    order: Order,
+    draw: u64,
+}
+
+impl Search<'_> {
+    /// A member as a candidate, if it may be told: another one, reachable, and a holder where there is a
+    /// manifest to hold.
+    fn candidate(&self, index: usize) -> Option<Candidate> {
+        let swarm = self.swarm;
+        let member = &swarm.members[index];
+        let is_useful = swarm.manifest.is_none() || !member.pieces.is_empty();
+        let is_listable = index != self.asker && member.entry.is_some() && is_useful;
+        let weight = match self.order {
+            Order::Priority => -member.priority,
+            Order::Rarest => {
+                let holders = member
+                    .pieces
+                    .iter()
+                    .map(|n| swarm.holders.get(n as usize - 1));
+                holders
+                    .flatten()
+                    .min()
+                    .map_or(i64::MAX, |&least| least.into())
+            }
+            Order::Shuffled => 0,
+        };
+        is_listable.then(|| Candidate {
+            member: index as u32,
+            rank: (weight, mixed(self.draw ^ u64::from(member.peer))),
+        })
+    }
+}
+
+/// Spreads a number over 64 bits, each number to another (the finaliser of SplitMix64).
+fn mixed(number: u64) -> u64 {
+    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ number >> 31
+}

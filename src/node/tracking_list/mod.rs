@@ -1,0 +1,714 @@
+//! The Tracking List of the Tracker AS (TR 23.844 6.2): who holds which piece of what, until when.
+//!
+//! Pure: it is told the time, it knows no door. One implementation serves conformance and load, so the
+//! paths that every request takes search nothing and copy no text. Start at [`TrackingList::answer`];
+//! [`choose`] picks the peers that are listed.
+
+mod answer;
+mod choose;
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, BinaryHeap, HashMap, VecDeque},
+    hash::{BuildHasher, Hash, Hasher},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::setup::Content;
+use crate::{
+    random::Random,
+    time::At,
+    wire::ppstp::{
+        AddressKind, ErrorCode, Listed, Manifest, ManifestPiece, PeerAddr, PeerInfo, PeerMode,
+        PeerRole, Pieces, Response, Stat,
+    },
+};
+
+/// What the list does where RFC 7846 leaves it open or contradicts itself.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The track timer; RFC 7846 2.3 gives no value.
+    pub track_timeout: Duration,
+    pub order: Order,
+    pub invalid_action: InvalidAction,
+    pub excess: Excess,
+    pub reuse: Reuse,
+    pub empty: Empty,
+    /// To a FIND or STAT_REPORT of an unregistered peer: 3 or 6 (RFC 7846 2.3.2 B).
+    pub unregistered: ErrorCode,
+    /// To a peer id that is bound to somebody else: 3 or 6 (RFC 7846 2.3.2 B).
+    pub taken: ErrorCode,
+    /// Whether the asker is told where it was seen (RFC 7846 4.1.1).
+    pub reflexive: bool,
+    /// Whether a LEECH may open a swarm nobody announced. Never so for the service; base RFC 7846 has
+    /// no notion of an unknown swarm.
+    pub leech_opens_swarm: bool,
+    /// Peer ids one owner may have at a time (RFC 7846 6.3).
+    pub peers_per_owner: usize,
+    /// What may never be listed.
+    pub hidden: Hidden,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules {
+            track_timeout: Duration::from_secs(180),
+            order: Order::Priority,
+            invalid_action: InvalidAction::Keep,
+            excess: Excess::Cap,
+            reuse: Reuse::Process,
+            empty: Empty::EmptyArray,
+            unregistered: ErrorCode::ForbiddenAction,
+            taken: ErrorCode::ForbiddenAction,
+            reflexive: false,
+            leech_opens_swarm: false,
+            peers_per_owner: 64,
+            hidden: Hidden::default(),
+        }
+    }
+}
+
+/// In which order peers are preferred and listed. RFC 7846 4.1.1 leaves it open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Larger priority first, equals in random order.
+    Priority,
+    /// Holders of what few hold first.
+    Rarest,
+    /// Random.
+    Shuffled,
+}
+
+/// What an invalid action does to a peer in TRACKING: Figure 5 and Table 6 of RFC 7846 disagree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidAction {
+    Keep,
+    Terminate,
+}
+
+/// What is done when 30 peers or more are asked for (RFC 7846 3.2.2: "should be less than 30").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excess {
+    /// At most 29 are listed.
+    Cap,
+    /// Error 1.
+    Refuse,
+}
+
+/// What is done when a transaction id comes again with other content; RFC 7846 4.3 does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    Process,
+    /// Error 1.
+    Refuse,
+}
+
+/// How a list of nobody is written: RFC 7846 3.2.4 and 4.1.2 cannot both be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Empty {
+    EmptyArray,
+    NoGroup,
+}
+
+/// Addresses and host names that may not appear in a list: in 6.2.2 those of Edge and Origin Servers.
+#[derive(Clone, Debug, Default)]
+pub struct Hidden {
+    pub ips: BTreeSet<IpAddr>,
+    pub hosts: BTreeSet<String>,
+}
+
+/// Who asks, as the door that let it in knows it.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// Whoever authenticated: a private identity, or a node on the dedicated interface. Peer ids belong
+    /// to it.
+    pub owner: Arc<str>,
+    pub role: PeerRole,
+    /// Its public identities, the default first: nobody is listed under another's.
+    pub identities: Vec<String>,
+    /// Where its request came from, if it came straight.
+    pub seen: Option<SocketAddr>,
+}
+
+/// A peer that is no longer tracked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    pub peer_id: Arc<str>,
+    pub owner: Arc<str>,
+}
+
+/// What a peer reported of one swarm; the units are those of [`Stat`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub uploaded: u64,
+    pub downloaded: u64,
+    pub bandwidth: u64,
+    pub links: u64,
+}
+
+impl From<&Stat> for Counters {
+    fn from(stat: &Stat) -> Counters {
+        Counters {
+            uploaded: stat.uploaded_bytes,
+            downloaded: stat.downloaded_bytes,
+            bandwidth: stat.available_bandwidth,
+            links: stat.concurrent_links,
+        }
+    }
+}
+
+/// The list. See the module.
+#[derive(Debug)]
+pub struct TrackingList {
+    rules: Rules,
+    random: Random,
+    peers: Slots<Peer>,
+    swarms: Slots<Swarm>,
+    peer_of: HashMap<Arc<str>, u32, Seeded>,
+    swarm_of: HashMap<Arc<str>, u32, Seeded>,
+    peers_of_owner: HashMap<Arc<str>, Vec<u32>, Seeded>,
+    /// One entry a peer: when it may be due, and in which life. A touched peer's entry is put off when
+    /// it comes up.
+    deadlines: BinaryHeap<Reverse<(At, u32, u64)>>,
+    recent: Recent,
+    lives: u64,
+    revisions: u64,
+    scratch: choose::Scratch,
+}
+
+#[derive(Debug)]
+struct Peer {
+    id: Arc<str>,
+    owner: Arc<str>,
+    /// Tells this registration from an earlier one in the same slot.
+    life: u64,
+    deadline: At,
+    /// Kept at least until then, by a publication.
+    keep_until: At,
+    /// The largest priority first.
+    addrs: Vec<PeerAddr>,
+    memberships: Vec<Membership>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Membership {
+    swarm: u32,
+    /// Index among the swarm's members.
+    member: u32,
+}
+
+#[derive(Debug)]
+struct Swarm {
+    id: Arc<str>,
+    manifest: Option<Arc<Manifest>>,
+    /// All pieces of the manifest; empty without one.
+    numbers: Pieces,
+    is_provisioned: bool,
+    /// Grows with every change of what may be listed.
+    revision: u64,
+    members: Vec<Member>,
+    /// Holders of piece n at n - 1.
+    holders: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Member {
+    peer: u32,
+    mode: PeerMode,
+    priority: i64,
+    pieces: Pieces,
+    /// It joined as SEEDER and said nothing of pieces: it holds the content (RFC 7846 3.2.3).
+    holds_all: bool,
+    entry: Option<Listed>,
+    /// One for each further address.
+    more: Vec<Listed>,
+    counters: Counters,
+}
+
+/// Bounds of ours.
+const MOST_MEMBERSHIPS: usize = 1024;
+const MOST_SWARMS: usize = 1 << 20;
+
+impl TrackingList {
+    pub fn new(rules: Rules, seed: u64) -> TrackingList {
+        let hasher = Seeded(seed);
+        TrackingList {
+            rules,
+            random: Random::new(seed),
+            peers: Slots::default(),
+            swarms: Slots::default(),
+            peer_of: HashMap::with_hasher(hasher),
+            swarm_of: HashMap::with_hasher(hasher),
+            peers_of_owner: HashMap::with_hasher(hasher),
+            deadlines: BinaryHeap::new(),
+            recent: Recent::new(hasher),
+            lives: 0,
+            revisions: 0,
+            scratch: choose::Scratch::default(),
+        }
+    }
+
+    /// Tells the list of a content before anybody announces it.
+    pub fn provision(&mut self, swarm_id: &str, manifest: Manifest) -> Result<(), String> {
+        manifest.check()?;
+        let swarm = self.open(swarm_id);
+        self.swarms[swarm].is_provisioned = true;
+        self.set_manifest(swarm, manifest);
+        Ok(())
+    }
+
+    /// Removes every peer whose track timer has fired, from all its swarms (RFC 7846 2.3.2 D).
+    pub fn expire(&mut self, at: At) -> Vec<Removed> {
+        let mut removed = Vec::new();
+        while let Some(&Reverse((due, key, life))) = self.deadlines.peek() {
+            if due > at {
+                break;
+            }
+            self.deadlines.pop();
+            let Some(peer) = self.peers.get(key).filter(|peer| peer.life == life) else {
+                continue;
+            };
+            let deadline = peer.deadline.max(peer.keep_until);
+            if deadline > at {
+                self.deadlines.push(Reverse((deadline, key, life)));
+            } else {
+                removed.push(self.remove(key));
+            }
+        }
+        removed
+    }
+
+    /// When `expire` may next have something to do.
+    pub fn next_expiry(&self) -> Option<At> {
+        self.deadlines.peek().map(|Reverse((due, ..))| *due)
+    }
+
+    /// Removes a peer, whoever owns it.
+    pub fn evict(&mut self, peer_id: &str) -> Option<Removed> {
+        let key = *self.peer_of.get(peer_id)?;
+        Some(self.remove(key))
+    }
+
+    /// Removes every peer of an owner.
+    pub fn evict_owner(&mut self, owner: &str) -> Vec<Removed> {
+        let keys = self.peers_of_owner.get(owner).cloned().unwrap_or_default();
+        keys.into_iter().map(|key| self.remove(key)).collect()
+    }
+
+    /// Keeps a tracked peer at least until `until`, whatever the track timer says.
+    pub fn keep_until(&mut self, peer_id: &str, until: At) {
+        if let Some(&key) = self.peer_of.get(peer_id) {
+            self.peers[key].keep_until = until;
+        }
+    }
+
+    pub fn is_tracking(&self, peer_id: &str) -> bool {
+        self.peer_of.contains_key(peer_id)
+    }
+
+    /// Whose peer id this is, while it is tracked.
+    pub fn owner(&self, peer_id: &str) -> Option<&Arc<str>> {
+        let key = *self.peer_of.get(peer_id)?;
+        Some(&self.peers[key].owner)
+    }
+
+    /// A number that grows with each change of what may be listed of a swarm; 0 if there is none.
+    pub fn revision(&self, swarm_id: &str) -> u64 {
+        match self.swarm_of.get(swarm_id) {
+            Some(&swarm) => self.swarms[swarm].revision,
+            None => 0,
+        }
+    }
+
+    /// The pieces a peer is known to hold in a swarm it is in.
+    pub fn pieces(&self, peer_id: &str, swarm_id: &str) -> Option<&Pieces> {
+        let (swarm, member) = self.membership(peer_id, swarm_id)?;
+        Some(&self.swarms[swarm].members[member as usize].pieces)
+    }
+
+    /// The last statistics a peer gave for a swarm it is in.
+    pub fn counters(&self, peer_id: &str, swarm_id: &str) -> Option<Counters> {
+        let (swarm, member) = self.membership(peer_id, swarm_id)?;
+        Some(self.swarms[swarm].members[member as usize].counters)
+    }
+
+    /// Whether a peer is in a swarm, and how.
+    pub fn mode(&self, peer_id: &str, swarm_id: &str) -> Option<PeerMode> {
+        let (swarm, member) = self.membership(peer_id, swarm_id)?;
+        Some(self.swarms[swarm].members[member as usize].mode)
+    }
+
+    /// How many peers are tracked.
+    pub fn len(&self) -> usize {
+        self.peer_of.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.peer_of.is_empty()
+    }
+
+    /// How many swarms there are, provisioned ones included.
+    pub fn swarm_count(&self) -> usize {
+        self.swarm_of.len()
+    }
+
+    fn membership(&self, peer_id: &str, swarm_id: &str) -> Option<(u32, u32)> {
+        let swarm = *self.swarm_of.get(swarm_id)?;
+        let peer = &self.peers[*self.peer_of.get(peer_id)?];
+        peer.member_of(swarm).map(|member| (swarm, member))
+    }
+
+    fn register(&mut self, at: At, peer_id: &str, owner: &Arc<str>) -> u32 {
+        self.lives += 1;
+        let id: Arc<str> = peer_id.into();
+        let deadline = at + self.rules.track_timeout;
+        let key = self.peers.insert(Peer {
+            id: id.clone(),
+            owner: owner.clone(),
+            life: self.lives,
+            deadline,
+            keep_until: At::ZERO,
+            addrs: Vec::new(),
+            memberships: Vec::new(),
+        });
+        self.peer_of.insert(id, key);
+        self.peers_of_owner
+            .entry(owner.clone())
+            .or_default()
+            .push(key);
+        self.deadlines.push(Reverse((deadline, key, self.lives)));
+        key
+    }
+
+    fn remove(&mut self, key: u32) -> Removed {
+        while let Some(&Membership { swarm, .. }) = self.peers[key].memberships.last() {
+            self.leave(key, swarm);
+        }
+        let peer = self.peers.remove(key);
+        self.peer_of.remove(&peer.id);
+        if let Some(keys) = self.peers_of_owner.get_mut(&peer.owner) {
+            keys.retain(|&other| other != key);
+            if keys.is_empty() {
+                self.peers_of_owner.remove(&peer.owner);
+            }
+        }
+        Removed {
+            peer_id: peer.id,
+            owner: peer.owner,
+        }
+    }
+
+    fn touch(&mut self, at: At, key: u32) {
+        self.peers[key].deadline = at + self.rules.track_timeout;
+    }
+
+    fn open(&mut self, swarm_id: &str) -> u32 {
+        if let Some(&swarm) = self.swarm_of.get(swarm_id) {
+            return swarm;
+        }
+        self.revisions += 1;
+        let id: Arc<str> = swarm_id.into();
+        let swarm = self.swarms.insert(Swarm {
+            id: id.clone(),
+            manifest: None,
+            numbers: Pieces::new(),
+            is_provisioned: false,
+            revision: self.revisions,
+            members: Vec::new(),
+            holders: Vec::new(),
+        });
+        self.swarm_of.insert(id, swarm);
+        swarm
+    }
+
+    fn set_manifest(&mut self, swarm: u32, manifest: Manifest) {
+        let numbers = manifest.numbers();
+        self.swarms[swarm].manifest = Some(Arc::new(manifest));
+        self.swarms[swarm].numbers = numbers.clone();
+        for index in 0..self.swarms[swarm].members.len() {
+            if self.swarms[swarm].members[index].holds_all {
+                self.set_pieces(swarm, index as u32, numbers.clone());
+            }
+        }
+    }
+
+    /// Puts a peer into a swarm, or changes what is known of it there.
+    fn join(&mut self, key: u32, swarm: u32, joined: Joined) {
+        self.revisions += 1;
+        let revision = self.revisions;
+        let peer = &mut self.peers[key];
+        let at = &mut self.swarms[swarm];
+        at.revision = revision;
+        let index = match peer.member_of(swarm) {
+            Some(member) => member,
+            None => {
+                let member = at.members.len() as u32;
+                peer.memberships.push(Membership { swarm, member });
+                at.members.push(Member {
+                    peer: key,
+                    mode: joined.mode,
+                    priority: 0,
+                    pieces: Pieces::new(),
+                    holds_all: false,
+                    entry: None,
+                    more: Vec::new(),
+                    counters: Counters::default(),
+                });
+                member
+            }
+        };
+        let known = at.members[index as usize].pieces.clone();
+        self.set_pieces(swarm, index, Pieces::new());
+        let member = &mut self.swarms[swarm].members[index as usize];
+        member.mode = joined.mode;
+        member.priority = joined.priority;
+        member.holds_all = joined.holds_all;
+        let mut entries = joined.entries.into_iter();
+        member.entry = entries.next();
+        member.more = entries.collect();
+        self.set_pieces(swarm, index, joined.pieces.unwrap_or(known));
+    }
+
+    /// Takes a peer out of a swarm; an empty swarm that nobody provisioned is forgotten.
+    fn leave(&mut self, key: u32, swarm: u32) {
+        let Some(index) = self.peers[key].member_of(swarm) else {
+            return;
+        };
+        self.set_pieces(swarm, index, Pieces::new());
+        self.peers[key].memberships.retain(|m| m.swarm != swarm);
+        let at = &mut self.swarms[swarm];
+        at.members.swap_remove(index as usize);
+        self.revisions += 1;
+        at.revision = self.revisions;
+        if let Some(moved) = at.members.get(index as usize) {
+            let memberships = &mut self.peers[moved.peer].memberships;
+            for membership in memberships.iter_mut().filter(|m| m.swarm == swarm) {
+                membership.member = index;
+            }
+        } else if at.members.is_empty() && !at.is_provisioned {
+            let gone = self.swarms.remove(swarm);
+            self.swarm_of.remove(&gone.id);
+        }
+    }
+
+    /// Says what a member holds now, in its entry and, if it can be reached, in the count of holders.
+    fn set_pieces(&mut self, swarm: u32, index: u32, pieces: Pieces) {
+        let at = &mut self.swarms[swarm];
+        let member = &mut at.members[index as usize];
+        if member.pieces == pieces {
+            return;
+        }
+        if member.entry.is_some() {
+            for n in member.pieces.iter() {
+                at.holders[n as usize - 1] -= 1;
+            }
+            for n in pieces.iter() {
+                let place = n as usize - 1;
+                if at.holders.len() <= place {
+                    at.holders.resize(place + 1, 0);
+                }
+                at.holders[place] += 1;
+            }
+        }
+        let entries = member.entry.iter_mut().chain(&mut member.more);
+        for entry in entries {
+            let is_stale = entry.cds.as_ref().is_some_and(|cds| cds.pieces != pieces);
+            if is_stale {
+                let mut info = PeerInfo::clone(entry);
+                if let Some(cds) = &mut info.cds {
+                    cds.pieces = pieces.clone();
+                }
+                *entry = info.into();
+            }
+        }
+        member.pieces = pieces;
+        self.revisions += 1;
+        at.revision = self.revisions;
+    }
+}
+
+/// What a JOIN says of a member.
+struct Joined {
+    mode: PeerMode,
+    priority: i64,
+    /// `None`: what was known before stays.
+    pieces: Option<Pieces>,
+    holds_all: bool,
+    /// One for each address, the preferred first.
+    entries: Vec<Listed>,
+}
+
+impl Peer {
+    /// Its index among the swarm's members.
+    fn member_of(&self, swarm: u32) -> Option<u32> {
+        self.memberships
+            .iter()
+            .find(|membership| membership.swarm == swarm)
+            .map(|membership| membership.member)
+    }
+}
+
+/// The priority a peer is listed with: the network's choice by role, larger is preferred.
+pub fn priority(role: PeerRole) -> i64 {
+    match role {
+        PeerRole::User => 10,
+        PeerRole::Edge | PeerRole::Controller => 20,
+        PeerRole::Origin => 5,
+    }
+}
+
+/// The address type a peer is listed with, if its role decides it: a Controller stands for servers that
+/// stay hidden.
+fn kind(role: PeerRole) -> Option<AddressKind> {
+    (role == PeerRole::Controller).then_some(AddressKind::Proxy)
+}
+
+impl From<&Content> for Manifest {
+    fn from(content: &Content) -> Manifest {
+        Manifest {
+            size: content.bytes.len() as u64,
+            sha1: Some(content.sha1),
+            sha256: content.sha256,
+            pieces: content
+                .pieces
+                .iter()
+                .map(|piece| ManifestPiece {
+                    n: piece.n,
+                    first: piece.first,
+                    len: piece.len,
+                    sha256: piece.sha256,
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Values under small numbers that are used again.
+#[derive(Debug)]
+struct Slots<T> {
+    slots: Vec<Option<T>>,
+    free: Vec<u32>,
+}
+
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Slots {
+            slots: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+}
+
+impl<T> Slots<T> {
+    fn insert(&mut self, value: T) -> u32 {
+        match self.free.pop() {
+            Some(key) => {
+                self.slots[key as usize] = Some(value);
+                key
+            }
+            None => {
+                self.slots.push(Some(value));
+                (self.slots.len() - 1) as u32
+            }
+        }
+    }
+
+    fn get(&self, key: u32) -> Option<&T> {
+        self.slots.get(key as usize)?.as_ref()
+    }
+
+    fn remove(&mut self, key: u32) -> T {
+        self.free.push(key);
+        self.slots[key as usize].take().expect(LIVE)
+    }
+}
+
+impl<T> std::ops::Index<u32> for Slots<T> {
+    type Output = T;
+
+    fn index(&self, key: u32) -> &T {
+        self.slots[key as usize].as_ref().expect(LIVE)
+    }
+}
+
+impl<T> std::ops::IndexMut<u32> for Slots<T> {
+    fn index_mut(&mut self, key: u32) -> &mut T {
+        self.slots[key as usize].as_mut().expect(LIVE)
+    }
+}
+
+/// Keys live in `peer_of`, `swarm_of` and memberships, and are taken out with what they name.
+const LIVE: &str = "a key names a live slot";
+
+/// A hasher that differs by seed, so that nobody outside can choose colliding ids.
+#[derive(Clone, Copy, Debug)]
+struct Seeded(u64);
+
+impl BuildHasher for Seeded {
+    type Hasher = std::hash::DefaultHasher;
+
+    fn build_hasher(&self) -> Self::Hasher {
+        let mut hasher = std::hash::DefaultHasher::new();
+        hasher.write_u64(self.0);
+        hasher
+    }
+}
+
+/// CONNECTs answered lately, so that a repeated one has its effect once (RFC 7846 4.3).
+#[derive(Debug)]
+struct Recent {
+    hasher: Seeded,
+    answers: HashMap<u64, Answered, Seeded>,
+    order: VecDeque<(At, u64)>,
+}
+
+#[derive(Debug)]
+struct Answered {
+    /// Hash of the request.
+    content: u64,
+    /// The registration it left behind, if any: in another life the answer is void.
+    life: Option<u64>,
+    until: At,
+    response: Response,
+}
+
+impl Recent {
+    const MOST: usize = 1 << 16;
+
+    fn new(hasher: Seeded) -> Recent {
+        Recent {
+            hasher,
+            answers: HashMap::with_hasher(hasher),
+            order: VecDeque::new(),
+        }
+    }
+
+    fn key(&self, of: impl Hash) -> u64 {
+        self.hasher.hash_one(of)
+    }
+
+    fn get(&self, at: At, key: u64) -> Option<&Answered> {
+        self.answers
+            .get(&key)
+            .filter(|answered| answered.until > at)
+    }
+
+    fn put(&mut self, at: At, key: u64, answered: Answered) {
+        while let Some(&(until, old)) = self.order.front() {
+            if until > at && self.order.len() < Recent::MOST {
+                break;
+            }
+            self.order.pop_front();
+            if self.answers.get(&old).is_some_and(|a| a.until <= until) {
+                self.answers.remove(&old);
+            }
+        }
+        self.order.push_back((answered.until, key));
+        self.answers.insert(key, answered);
+    }
+}
+
+#[cfg(test)]
+mod tests;

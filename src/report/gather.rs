@@ -1,0 +1,154 @@
+//! From a judgement to a row of the report.
+
+use super::{FindingRow, InstanceResult, Outcome, RequirementRow, StepRow, StoredFile};
+use crate::{
+    judge::{Finding, Judgement, Verdict},
+    spec::{Basis, Requirement, Strength},
+    suite::{Instance, Suite},
+    trace::{Cast, EventKind, Trace},
+};
+
+/// What is said of an instance before it is played, or if it never is.
+pub fn unplayed(
+    suite: &Suite,
+    instance: &Instance,
+    outcome: Outcome,
+    reason: impl Into<String>,
+) -> InstanceResult {
+    let scenario = &instance.scenario;
+    let requirements = scenario.requires.iter();
+    InstanceResult {
+        id: instance.id(),
+        scenario: scenario.id.clone(),
+        architecture: instance.architecture,
+        options: instance.options.to_string(),
+        seed: instance.seed,
+        section: scenario.section.clone(),
+        clause: scenario.clause.to_string(),
+        purpose: scenario.purpose.clone(),
+        requirements: requirements
+            .filter_map(|id| suite.ledger.get(id))
+            .map(|row| requirement(&row.requirement))
+            .collect(),
+        level: scenario.level,
+        tags: scenario.tags.clone(),
+        outcome,
+        reason: Some(reason.into()).filter(|reason| !reason.is_empty()),
+        under_test: Vec::new(),
+        findings: Vec::new(),
+        advice: Vec::new(),
+        observations: Vec::new(),
+        steps: steps(suite, instance, &[]),
+        replay: String::new(),
+        trace: None,
+        duration: 0,
+        frames: 0,
+        differences: differences(instance),
+    }
+}
+
+/// What is said of an instance that was played and judged.
+pub fn played(
+    suite: &Suite,
+    instance: &Instance,
+    trace: &Trace,
+    stored: StoredFile,
+    judgement: &Judgement,
+) -> InstanceResult {
+    let guests = trace.meta.nodes.iter();
+    let guests = guests.filter(|node| matches!(node.cast, Cast::Sut | Cast::Deviant));
+    let rows = |findings: &[Finding]| findings.iter().map(|f| finding(suite, f)).collect();
+    InstanceResult {
+        under_test: guests.map(|node| node.name.to_string()).collect(),
+        findings: rows(&judgement.findings),
+        advice: rows(&judgement.advice),
+        observations: judgement.leniencies.clone(),
+        steps: steps(suite, instance, &judgement.steps),
+        trace: Some(stored),
+        duration: trace.events.last().map_or(0, |event| event.at.as_nanos()),
+        frames: frames(trace),
+        ..unplayed(suite, instance, outcome(judgement.verdict, instance), "")
+    }
+}
+
+/// A passing observation says what was seen; nothing can fail it.
+fn outcome(verdict: Verdict, instance: &Instance) -> Outcome {
+    match verdict {
+        Verdict::Pass if instance.scenario.level == Strength::Info => Outcome::Info,
+        verdict => Outcome::from(verdict),
+    }
+}
+
+impl From<Verdict> for Outcome {
+    fn from(verdict: Verdict) -> Outcome {
+        match verdict {
+            Verdict::None | Verdict::Inconclusive => Outcome::Inconclusive,
+            Verdict::Pass => Outcome::Pass,
+            Verdict::Fail => Outcome::Fail,
+            Verdict::Error => Outcome::Error,
+        }
+    }
+}
+
+fn requirement(row: &Requirement) -> RequirementRow {
+    RequirementRow {
+        id: row.id.clone(),
+        title: row.title.clone(),
+        clause: clause(row),
+        basis: row.basis,
+        strength: row.strength,
+        role: row.role,
+    }
+}
+
+/// A clause that nobody has read prints its document; its number only in `explain`.
+fn clause(row: &Requirement) -> String {
+    match row.basis {
+        Basis::NotVerified => row.clause.document.clone(),
+        _ => row.clause.to_string(),
+    }
+}
+
+fn finding(suite: &Suite, finding: &Finding) -> FindingRow {
+    let row = suite.ledger.get(&finding.requirement);
+    let row = row.map(|row| &row.requirement);
+    FindingRow {
+        outcome: finding.verdict.into(),
+        requirement: finding.requirement.clone(),
+        clause: row.map(clause).unwrap_or_default(),
+        profile: row.is_some_and(|row| row.basis.is_profile()),
+        not_verified: row.is_some_and(|row| row.basis == Basis::NotVerified),
+        blame: finding.blame,
+        node: finding.node.clone(),
+        expected: finding.expected.clone(),
+        actual: finding.actual.clone(),
+        events: finding.events.clone(),
+    }
+}
+
+fn steps(suite: &Suite, instance: &Instance, met: &[Option<usize>]) -> Vec<StepRow> {
+    let steps = instance.steps(suite);
+    let rows = steps.iter().enumerate();
+    rows.map(|(number, step)| StepRow {
+        text: step.to_string(),
+        met: met.get(number).copied().flatten(),
+    })
+    .collect()
+}
+
+/// Sendings and arrivals of the same frame count once.
+fn frames(trace: &Trace) -> usize {
+    let crossed = trace.events.iter().filter(|event| match &event.kind {
+        EventKind::Received(_) => true,
+        EventKind::Sent(frame) => !trace.meta.sees_arrivals_at(&frame.to),
+        _ => false,
+    });
+    crossed.count()
+}
+
+fn differences(instance: &Instance) -> Vec<String> {
+    let deviants = instance.scenario.given.deviant.iter();
+    deviants
+        .map(|(node, deviation)| format!("{node}: {deviation}"))
+        .collect()
+}

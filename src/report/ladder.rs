@@ -1,0 +1,694 @@
+//! A trace as a ladder: one lifeline a node, one arrow a frame, in the order of time. [`Ladder`] is what
+//! is drawn; [`Ladder::text`] draws it in characters.
+
+use std::collections::BTreeMap;
+
+use super::label::{self, Label};
+use crate::{
+    io::LinkEvent,
+    spec::{RefPoint, Role},
+    time::At,
+    trace::{EventKind, StepMark, Trace},
+    wire::frame::{Frame, Party},
+};
+
+/// The picture of one trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ladder {
+    /// The parties that sent or got anything, from left to right.
+    pub lanes: Vec<String>,
+    pub rows: Vec<Row>,
+}
+
+/// One line of the picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Row {
+    Arrow(Arrow),
+    /// A band across all lanes: a step was carried out.
+    Band {
+        at: At,
+        text: String,
+    },
+    /// Something at one lane: a remark of the node, the end of a connection.
+    Remark {
+        at: At,
+        event: usize,
+        lane: usize,
+        text: String,
+    },
+}
+
+/// One frame, or several of a kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrow {
+    pub at: At,
+    /// The first event of it, counted from 0.
+    pub event: usize,
+    pub from: usize,
+    pub to: usize,
+    pub on: RefPoint,
+    pub label: String,
+    /// How many frames it stands for.
+    pub times: usize,
+    pub lost: bool,
+    /// A finding points at it.
+    pub failing: bool,
+}
+
+/// How to draw in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Columns.
+    pub width: usize,
+    pub charset: Charset,
+}
+
+/// The characters that may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Charset {
+    Unicode,
+    Ascii,
+}
+
+impl Default for Look {
+    fn default() -> Look {
+        Look {
+            width: 110,
+            charset: Charset::Unicode,
+        }
+    }
+}
+
+impl Ladder {
+    /// The ladder of `trace`. `steps` are the steps in words; `failing` says which events a finding
+    /// points at.
+    pub fn of(trace: &Trace, steps: &[String], failing: &dyn Fn(usize) -> bool) -> Ladder {
+        let lanes = lanes(trace);
+        let number = |name: &str| lanes.iter().position(|lane| lane == name);
+        let mut rows = Rows::default();
+        for (event, what) in trace.events.iter().enumerate() {
+            match &what.kind {
+                EventKind::Sent(frame) => {
+                    rows.send(what.at, event, frame, &lanes, failing(event));
+                }
+                EventKind::Received(frame) => {
+                    rows.receive(what.at, event, frame, &lanes, failing(event));
+                }
+                EventKind::Lost(frame) => rows.lose(frame, failing(event)),
+                EventKind::Link {
+                    node, event: link, ..
+                } => {
+                    if let (Some(text), Some(lane)) = (trouble(link), number(node.as_str())) {
+                        rows.remark(what.at, event, lane, text.to_owned());
+                    }
+                }
+                EventKind::Noted { node, note } => {
+                    if let Some(lane) = number(node.as_str()) {
+                        rows.remark(
+                            what.at,
+                            event,
+                            lane,
+                            format!("{}: {}", note.topic, note.text),
+                        );
+                    }
+                }
+                EventKind::Step { index, mark } => {
+                    rows.band(what.at, step(steps, *index, *mark));
+                }
+                EventKind::Truncated => rows.band(
+                    what.at,
+                    "the trace hit its limit: what follows is missing".to_owned(),
+                ),
+            }
+        }
+        Ladder {
+            lanes,
+            rows: rows.done,
+        }
+    }
+
+    /// Draws it in characters, one row a line.
+    pub fn text(&self, look: Look) -> String {
+        Canvas::new(self, look).draw()
+    }
+}
+
+fn step(steps: &[String], index: usize, mark: StepMark) -> String {
+    let words = steps.get(index).map_or("", String::as_str);
+    let mark = match mark {
+        StepMark::Done => "",
+        StepMark::Impossible => " (impossible)",
+    };
+    format!("step {}: {words}{mark}", index + 1)
+}
+
+/// The ends of connections that are worth a line.
+fn trouble(event: &LinkEvent) -> Option<&'static str> {
+    match event {
+        LinkEvent::Refused => Some("connection refused"),
+        LinkEvent::Reset => Some("connection reset"),
+        LinkEvent::TimedOut => Some("connection timed out"),
+        LinkEvent::Opened | LinkEvent::Accepted { .. } | LinkEvent::Closed => None,
+    }
+}
+
+/// The parties that sent or got a frame: nodes in a fixed order of roles, then unknown addresses.
+fn lanes(trace: &Trace) -> Vec<String> {
+    let mut places: BTreeMap<(usize, String), ()> = BTreeMap::new();
+    let place = |party: &Party| match party {
+        Party::Unknown(addr) => (usize::MAX, addr.to_string()),
+        Party::Node(name) => {
+            let role = trace.meta.nodes.iter().find(|n| n.name == *name);
+            let order = role.map_or(ORDER.len(), |node| {
+                ORDER
+                    .iter()
+                    .position(|r| *r == node.role)
+                    .unwrap_or(ORDER.len())
+            });
+            (order, name.as_str().to_owned())
+        }
+    };
+    for frame in trace.events.iter().filter_map(|event| event.frame()) {
+        places.insert(place(&frame.from), ());
+        places.insert(place(&frame.to), ());
+    }
+    places.into_keys().map(|(_, name)| name).collect()
+}
+
+const ORDER: &[Role] = &[
+    Role::Ue,
+    Role::UserPeer,
+    Role::PCscf,
+    Role::SCscf,
+    Role::ICscf,
+    Role::Hss,
+    Role::Tracker,
+    Role::Controller,
+    Role::EdgeServer,
+    Role::OriginServer,
+];
+
+/// Collects rows: joins an arrival to its sending, and runs of a kind to one arrow.
+#[derive(Default)]
+struct Rows {
+    done: Vec<Row>,
+    /// Sendings whose arrival has not been seen: row and frame.
+    flying: Vec<(usize, Frame)>,
+    /// Arrows that more of their kind may join: row and kind.
+    open: Vec<(usize, String)>,
+}
+
+impl Rows {
+    fn send(&mut self, at: At, event: usize, frame: &Frame, lanes: &[String], failing: bool) {
+        if let Some(row) = self.arrow(at, event, frame, lanes, failing) {
+            self.flying.push((row, frame.clone()));
+            let surplus = self.flying.len().saturating_sub(FLYING);
+            self.flying.drain(..surplus);
+        }
+    }
+
+    fn receive(&mut self, at: At, event: usize, frame: &Frame, lanes: &[String], failing: bool) {
+        match self.land(frame) {
+            Some(row) if failing => self.mark(row, |arrow| arrow.failing = true),
+            Some(_) => {}
+            None => {
+                self.arrow(at, event, frame, lanes, failing);
+            }
+        }
+    }
+
+    fn lose(&mut self, frame: &Frame, failing: bool) {
+        if let Some(row) = self.land(frame) {
+            self.mark(row, |arrow| {
+                arrow.lost = true;
+                arrow.failing |= failing;
+            });
+        }
+    }
+
+    /// Takes the oldest sending of this very frame out of the air.
+    fn land(&mut self, frame: &Frame) -> Option<usize> {
+        let place = self.flying.iter().position(|(_, sent)| {
+            (&sent.from, &sent.to, sent.on, &sent.bytes)
+                == (&frame.from, &frame.to, frame.on, &frame.bytes)
+        })?;
+        Some(self.flying.remove(place).0)
+    }
+
+    fn arrow(
+        &mut self,
+        at: At,
+        event: usize,
+        frame: &Frame,
+        lanes: &[String],
+        failing: bool,
+    ) -> Option<usize> {
+        let lane = |party: &Party| lanes.iter().position(|lane| *lane == party.to_string());
+        let (from, to) = (lane(&frame.from)?, lane(&frame.to)?);
+        let Label { text, kind } = label::of(frame);
+        let kind = kind.filter(|_| !failing);
+        let key = kind.map(|kind| (format!("{from} {to} {} {kind}", frame.on), kind));
+        if let Some((key, kind)) = &key
+            && let Some((row, _)) = self.open.iter().find(|(_, open)| open == key)
+        {
+            let row = *row;
+            self.mark(row, |arrow| {
+                arrow.times += 1;
+                arrow.label.clone_from(kind);
+            });
+            return Some(row);
+        }
+        self.done.push(Row::Arrow(Arrow {
+            at,
+            event,
+            from,
+            to,
+            on: frame.on,
+            label: text,
+            times: 1,
+            lost: false,
+            failing,
+        }));
+        let row = self.done.len() - 1;
+        match key {
+            Some((key, _)) => self.open.push((row, key)),
+            None => self.open.clear(),
+        }
+        Some(row)
+    }
+
+    fn mark(&mut self, row: usize, change: impl FnOnce(&mut Arrow)) {
+        if let Some(Row::Arrow(arrow)) = self.done.get_mut(row) {
+            change(arrow);
+        }
+    }
+
+    fn remark(&mut self, at: At, event: usize, lane: usize, text: String) {
+        self.done.push(Row::Remark {
+            at,
+            event,
+            lane,
+            text,
+        });
+    }
+
+    fn band(&mut self, at: At, text: String) {
+        self.open.clear();
+        self.done.push(Row::Band { at, text });
+    }
+}
+
+/// More frames than this are never in the air at once; those lost without a trace are forgotten.
+const FLYING: usize = 4096;
+
+/// Draws a ladder in characters.
+struct Canvas<'a> {
+    ladder: &'a Ladder,
+    ink: &'static Ink,
+    /// Columns between two lanes.
+    pitch: usize,
+    /// Columns left of what is written at the right.
+    lines: usize,
+}
+
+/// The characters of a drawing.
+struct Ink {
+    lane: char,
+    shaft: char,
+    band: char,
+    right: char,
+    left: char,
+    lost: char,
+    failing: char,
+    times: char,
+    cut: char,
+    remark: char,
+}
+
+const UNICODE: Ink = Ink {
+    lane: '│',
+    shaft: '─',
+    band: '╌',
+    right: '▶',
+    left: '◀',
+    lost: '╳',
+    failing: '✗',
+    times: '×',
+    cut: '…',
+    remark: '·',
+};
+
+const ASCII: Ink = Ink {
+    lane: '|',
+    shaft: '-',
+    band: '.',
+    right: '>',
+    left: '<',
+    lost: 'x',
+    failing: 'X',
+    times: 'x',
+    cut: '~',
+    remark: '*',
+};
+
+/// Columns left of the first lane, and of what is written at the right: event, reference point, time, mark.
+const MARGIN: usize = 5;
+const RIGHT: usize = 28;
+const NARROWEST: usize = 8;
+
+impl<'a> Canvas<'a> {
+    fn new(ladder: &'a Ladder, look: Look) -> Canvas<'a> {
+        let gaps = ladder.lanes.len().max(1);
+        let room = look.width.saturating_sub(MARGIN + RIGHT) / gaps;
+        let pitch = wanted(ladder).min(room).max(NARROWEST);
+        Canvas {
+            ladder,
+            ink: match look.charset {
+                Charset::Unicode => &UNICODE,
+                Charset::Ascii => &ASCII,
+            },
+            pitch,
+            lines: MARGIN + pitch * gaps,
+        }
+    }
+
+    fn draw(&self) -> String {
+        let mut text = self.names();
+        for row in &self.ladder.rows {
+            text.push_str(&match row {
+                Row::Arrow(arrow) => self.arrow(arrow),
+                Row::Band { at, text } => self.band(*at, text),
+                Row::Remark {
+                    at,
+                    event,
+                    lane,
+                    text,
+                } => self.remark(*at, *event, *lane, text),
+            });
+        }
+        text
+    }
+
+    /// The heads of the lanes, each in the middle above its line.
+    fn names(&self) -> String {
+        let mut line = vec![' '; self.lines];
+        for (lane, name) in self.ladder.lanes.iter().enumerate() {
+            let name = self.cut(name, self.pitch - 1);
+            let length = name.chars().count();
+            let first = self.column(lane).saturating_sub(length / 2);
+            write_over(&mut line, first, &name);
+        }
+        finish(line, String::new())
+    }
+
+    fn arrow(&self, arrow: &Arrow) -> String {
+        let mut line = self.bare();
+        let (a, b) = (self.column(arrow.from), self.column(arrow.to));
+        let mut label = self.plain(&arrow.label);
+        if arrow.times > 1 {
+            label = format!("{label} {}{}", self.ink.times, arrow.times);
+        }
+        if a == b {
+            write_over(&mut line, a + 2, &self.cut(&label, self.pitch - 3));
+            return self.finish(line, arrow);
+        }
+        let (left, right) = (a.min(b), a.max(b));
+        line[left + 1..right].fill(self.ink.shaft);
+        let head = if arrow.lost {
+            self.ink.lost
+        } else if a < b {
+            self.ink.right
+        } else {
+            self.ink.left
+        };
+        line[if a < b { right - 1 } else { left + 1 }] = head;
+        let room = right - left - 4;
+        write_over(&mut line, left + 3, &self.cut(&label, room));
+        self.finish(line, arrow)
+    }
+
+    fn finish(&self, line: Vec<char>, arrow: &Arrow) -> String {
+        let mark = if arrow.failing {
+            format!("  {}", self.ink.failing)
+        } else {
+            String::new()
+        };
+        let right = format!("{:>4}  {:<9} {}{mark}", arrow.event, arrow.on, arrow.at);
+        finish(line, right)
+    }
+
+    fn band(&self, at: At, text: &str) -> String {
+        let mut line = vec![self.ink.band; self.lines];
+        line[..2].fill(' ');
+        line[self.lines - 1] = ' ';
+        let text = format!(" {} ", self.cut(&self.plain(text), self.lines - 8));
+        write_over(&mut line, 4, &text);
+        finish(line, format!("{:16}{at}", ""))
+    }
+
+    fn remark(&self, at: At, event: usize, lane: usize, text: &str) -> String {
+        let mut line = self.bare();
+        let first = self.column(lane) + 2;
+        let text = format!("{} {} ", self.ink.remark, self.plain(text));
+        write_over(&mut line, first, &self.cut(&text, self.lines - first));
+        finish(line, format!("{event:>4}  {:<9} {at}", ""))
+    }
+
+    /// Nothing but lifelines.
+    fn bare(&self) -> Vec<char> {
+        let mut line = vec![' '; self.lines];
+        for lane in 0..self.ladder.lanes.len() {
+            line[self.column(lane)] = self.ink.lane;
+        }
+        line
+    }
+
+    fn column(&self, lane: usize) -> usize {
+        MARGIN + lane * self.pitch
+    }
+
+    /// At most `room` characters of `text`.
+    fn cut(&self, text: &str, room: usize) -> String {
+        if text.chars().count() <= room {
+            return text.to_owned();
+        }
+        let mut short: String = text.chars().take(room.saturating_sub(1)).collect();
+        short.push(self.ink.cut);
+        short
+    }
+
+    /// Without what is not in the character set or does not print.
+    fn plain(&self, text: &str) -> String {
+        text.chars()
+            .flat_map(|c| match c {
+                _ if c.is_control() => vec![' '],
+                '→' if self.is_ascii() => vec!['-', '>'],
+                _ if self.is_ascii() && !c.is_ascii() => vec!['?'],
+                _ => vec![c],
+            })
+            .collect()
+    }
+
+    fn is_ascii(&self) -> bool {
+        self.ink.lane.is_ascii()
+    }
+}
+
+/// The columns between lanes at which nothing is cut.
+fn wanted(ladder: &Ladder) -> usize {
+    let names = ladder.lanes.iter().map(|name| name.chars().count() + 2);
+    let labels = ladder.rows.iter().filter_map(|row| match row {
+        Row::Arrow(arrow) => {
+            let times = if arrow.times > 1 {
+                2 + arrow.times.to_string().len()
+            } else {
+                0
+            };
+            let length = arrow.label.chars().count() + times + 6;
+            Some(length.div_ceil(arrow.from.abs_diff(arrow.to).max(1)))
+        }
+        _ => None,
+    });
+    names.chain(labels).max().unwrap_or(0)
+}
+
+fn write_over(line: &mut [char], first: usize, text: &str) {
+    for (place, c) in line.iter_mut().skip(first).zip(text.chars()) {
+        *place = c;
+    }
+}
+
+fn finish(line: Vec<char>, right: String) -> String {
+    let line: String = line.into_iter().collect();
+    let mut line = format!("{line}{right}").trim_end().to_owned();
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{
+        io::Note,
+        spec::{Architecture, Delivery, Format, Options},
+        trace::{Cast, CastNode, Event, Meta},
+        wire::frame::Security,
+    };
+
+    #[test]
+    fn draws_lanes_by_role_arrows_both_ways_and_the_failing_mark() {
+        let ladder = Ladder::of(&journey(), &["ue-a fetches".to_owned()], &|event| {
+            event == 5
+        });
+        let look = Look {
+            width: 90,
+            charset: Charset::Unicode,
+        };
+        insta::assert_snapshot!(ladder.text(look), @r"
+   ue-a            tracker           es-1
+  ╌╌ step 1: ue-a fetches ╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌                 0.000
+     │──POST /ppstp──▶│                │                   1  Ut        0.001
+     │◀─200───────────│                │                   3  Ut        0.003
+     │ · chosen: es-1 │                │                   4            0.004
+     │──INVITE────────────────────────▶│                   5  Gm        0.005  ✗
+     │◀─SEND ×2────────────────────────│                   6  Data      0.006
+");
+    }
+
+    #[test]
+    fn draws_in_ascii_and_cuts_what_does_not_fit() {
+        let ladder = Ladder::of(&journey(), &["ue-a → es-1".to_owned()], &|_| false);
+        let text = ladder.text(Look {
+            width: 60,
+            charset: Charset::Ascii,
+        });
+        assert!(text.is_ascii());
+        assert!(text.lines().all(|line| line.len() <= 64), "{text}");
+    }
+
+    #[test]
+    fn an_arrival_is_drawn_once_and_a_loss_is_marked() {
+        let request = frame(
+            "ue-a",
+            "p-cscf",
+            RefPoint::Gm,
+            "OPTIONS sip:a SIP/2.0\r\n\r\n",
+        );
+        let trace = trace(vec![
+            EventKind::Sent(request.clone()),
+            EventKind::Sent(request.clone()),
+            EventKind::Lost(request.clone()),
+            EventKind::Received(request),
+        ]);
+        let rows = Ladder::of(&trace, &[], &|_| false).rows;
+        let lost: Vec<bool> = rows
+            .iter()
+            .map(|row| matches!(row, Row::Arrow(arrow) if arrow.lost))
+            .collect();
+        assert_eq!(vec![true, false], lost);
+    }
+
+    fn journey() -> Trace {
+        let ask = frame(
+            "ue-a",
+            "tracker",
+            RefPoint::Ut,
+            "POST /ppstp HTTP/1.1\r\n\r\n",
+        );
+        let chunk = frame(
+            "es-1",
+            "ue-a",
+            RefPoint::Data,
+            "MSRP a1b2 SEND\r\nTo-Path: msrp://192.0.2.1:2855/a;tcp\r\n\
+             From-Path: msrp://192.0.2.2:2855/b;tcp\r\nMessage-ID: 1\r\nByte-Range: 1-4/8\r\n\
+             Content-Type: application/octet-stream\r\n\r\nabcd\r\n-------a1b2+\r\n",
+        );
+        trace(vec![
+            EventKind::Step {
+                index: 0,
+                mark: StepMark::Done,
+            },
+            EventKind::Sent(ask.clone()),
+            EventKind::Received(ask),
+            EventKind::Sent(frame(
+                "tracker",
+                "ue-a",
+                RefPoint::Ut,
+                "HTTP/1.1 200 OK\r\n\r\n",
+            )),
+            EventKind::Noted {
+                node: "ue-a".into(),
+                note: Note {
+                    topic: "chosen".to_owned(),
+                    text: "es-1".to_owned(),
+                },
+            },
+            EventKind::Sent(frame(
+                "ue-a",
+                "es-1",
+                RefPoint::Gm,
+                "INVITE sip:es-1@ims.example SIP/2.0\r\nCSeq: 1 INVITE\r\n\r\n",
+            )),
+            EventKind::Received(chunk.clone()),
+            EventKind::Received(chunk),
+        ])
+    }
+
+    fn frame(from: &str, to: &str, on: RefPoint, text: &str) -> Frame {
+        let format = match text {
+            _ if text.starts_with("MSRP") => Format::Msrp,
+            _ if text.contains("HTTP/1.1") => Format::Http,
+            _ => Format::Sip,
+        };
+        Frame {
+            from: Party::Node(from.into()),
+            to: Party::Node(to.into()),
+            src: "192.0.2.1:5060".parse().unwrap(),
+            dst: "192.0.2.2:5060".parse().unwrap(),
+            on,
+            format,
+            link: None,
+            security: Security::Plain,
+            bytes: Bytes::copy_from_slice(text.as_bytes()),
+            framed: true,
+        }
+    }
+
+    fn trace(kinds: Vec<EventKind>) -> Trace {
+        let node = |name: &str, role| CastNode {
+            name: name.into(),
+            role,
+            ip: None,
+            cast: Cast::Reference,
+            listeners: Vec::new(),
+            impu: None,
+        };
+        Trace {
+            meta: Meta {
+                instance: "a/b/c".to_owned(),
+                seed: 0,
+                architecture: Architecture::Registered,
+                options: Options::default(),
+                delivery: Delivery::Delegate,
+                transport: "memory".to_owned(),
+                nodes: vec![
+                    node("es-1", Role::EdgeServer),
+                    node("p-cscf", Role::PCscf),
+                    node("tracker", Role::Tracker),
+                    node("ue-a", Role::Ue),
+                ],
+                contents: Vec::new(),
+            },
+            events: kinds
+                .into_iter()
+                .enumerate()
+                .map(|(n, kind)| Event {
+                    at: At::from_nanos(n as u64 * 1_000_000),
+                    kind,
+                })
+                .collect(),
+        }
+    }
+}

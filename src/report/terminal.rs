@@ -1,0 +1,356 @@
+//! What a person sees: one line a scenario, the failures again at the end with picture and command, and a
+//! summary that fits a screen. Coloured with ANSI sequences, which the printing stream takes out where
+//! they are not wanted; a colour never carries meaning alone.
+
+use std::{collections::BTreeSet, fmt::Write, io};
+
+use anstyle::{AnsiColor, Style};
+
+use super::{
+    Counts, FindingRow, Folder, InstanceResult, Outcome, Report,
+    ladder::{Ladder, Look},
+};
+
+/// Everything, without colours: what `report.txt` holds.
+pub fn text(report: &Report, folder: &Folder) -> String {
+    let look = Look::default();
+    let mut text = String::new();
+    for instances in groups(&report.instances) {
+        text.push_str(&lines(instances, look));
+    }
+    text.push_str(&ending(report, folder, look));
+    anstream::adapter::strip_str(&text).to_string()
+}
+
+/// The configurations of one scenario, one seed after the other.
+pub fn groups(instances: &[InstanceResult]) -> impl Iterator<Item = &[InstanceResult]> {
+    instances.chunk_by(|a, b| a.scenario == b.scenario && a.seed == b.seed)
+}
+
+/// The lines of one scenario: one if all its configurations came to the same, else one for each outcome.
+/// An instance that somebody has to look at has its own. Not applicable ones are counted at the end only.
+pub fn lines(instances: &[InstanceResult], look: Look) -> String {
+    let mut text = String::new();
+    for &outcome in Outcome::ALL {
+        let same: Vec<&InstanceResult> =
+            instances.iter().filter(|i| i.outcome == outcome).collect();
+        match (outcome, same.as_slice()) {
+            (Outcome::NotApplicable, _) | (_, []) => {}
+            (_, [alone]) => text.push_str(&line(&alone.id, alone, look)),
+            (outcome, same) if outcome.is_trouble() => {
+                for instance in same {
+                    text.push_str(&line(&instance.id, instance, look));
+                }
+            }
+            (_, [first, ..]) => {
+                let id = format!("{} ×{} #{}", first.scenario, same.len(), first.seed);
+                text.push_str(&line(&id, first, look));
+            }
+        }
+    }
+    text
+}
+
+/// Failures again, what was seen at open points, and the summary.
+pub fn ending(report: &Report, folder: &Folder, look: Look) -> String {
+    let mut text = String::new();
+    text.push_str(&troubles(report, folder, look));
+    text.push_str(&observations(report));
+    text.push_str(&summary(report, folder));
+    text
+}
+
+/// Clause, purpose, expected, actual, blame, picture, command: always in this order.
+pub fn detail(
+    instance: &InstanceResult,
+    picture: io::Result<Option<Ladder>>,
+    look: Look,
+) -> String {
+    let mut text = line(&instance.id, instance, look);
+    row(&mut text, "purpose", &instance.purpose);
+    for finding in &instance.findings {
+        text.push_str(&explained(finding));
+    }
+    for finding in &instance.advice {
+        row(&mut text, "advice", &source(finding));
+        text.push_str(&explained(finding));
+    }
+    if let Some(reason) = &instance.reason {
+        row(&mut text, "reason", reason);
+    }
+    for seen in &instance.observations {
+        row(&mut text, "seen", seen);
+    }
+    match picture {
+        Ok(Some(ladder)) => {
+            let drawn = ladder.text(look);
+            let _ = write!(text, "\n{}\n", excerpt(&drawn, instance));
+        }
+        Ok(None) => {}
+        Err(error) => row(&mut text, "picture", &format!("none: {error}")),
+    }
+    row(&mut text, "again", &instance.replay);
+    text
+}
+
+fn line(id: &str, instance: &InstanceResult, look: Look) -> String {
+    let word = instance.outcome.word().to_uppercase();
+    let style = style(instance.outcome);
+    let source = match instance.decisive() {
+        Some(finding) => source(finding),
+        None => {
+            let ids: Vec<&str> = instance
+                .requirements
+                .iter()
+                .map(|r| r.id.as_str())
+                .collect();
+            format!("{} · {}", ids.join(" "), instance.clause)
+        }
+    };
+    let room = look.width.saturating_sub(48).max(40);
+    let dots = ".".repeat(room.saturating_sub(id.chars().count()).max(3));
+    let line = format!("{id} {dots} {style}{word:<12}{style:#} {source}");
+    format!("{}\n", line.trim_end())
+}
+
+fn source(finding: &FindingRow) -> String {
+    if finding.requirement.is_empty() {
+        return finding.blame.to_string();
+    }
+    let mut words = vec![finding.requirement.as_str(), finding.clause.as_str()];
+    if finding.profile {
+        words.push("profile");
+    }
+    if finding.not_verified {
+        words.push("clause not verified");
+    }
+    words.retain(|word| !word.is_empty());
+    words.join(" · ")
+}
+
+fn explained(finding: &FindingRow) -> String {
+    let mut text = String::new();
+    row(&mut text, "expected", &finding.expected);
+    let party = finding
+        .node
+        .clone()
+        .unwrap_or_else(|| finding.blame.to_string());
+    row(
+        &mut text,
+        "actual",
+        &format!("{}   blame: {party}", finding.actual),
+    );
+    text
+}
+
+fn row(text: &mut String, name: &str, value: &str) {
+    let mut lines = value.lines();
+    let _ = writeln!(text, "  {name:<9} {}", lines.next().unwrap_or_default());
+    for line in lines {
+        let _ = writeln!(text, "  {:<9} {line}", "");
+    }
+}
+
+/// A long ladder is cut to its beginning, what stands around the failing arrows, and its end.
+fn excerpt(drawn: &str, instance: &InstanceResult) -> String {
+    let lines: Vec<&str> = drawn.lines().collect();
+    if lines.len() <= LADDER {
+        return drawn.to_owned();
+    }
+    let marked = |line: &&str| line.ends_with(['✗', 'X']);
+    let middle = lines.iter().position(marked).unwrap_or(lines.len());
+    let first = middle.saturating_sub(LADDER / 2).max(1);
+    let last = (first + LADDER).min(lines.len());
+    let mut text = format!("{}\n", lines[0]);
+    let whole = super::folder::ladder_file(&instance.id);
+    if first > 1 {
+        let _ = writeln!(text, "    … {} rows before, in {whole}", first - 1);
+    }
+    for line in &lines[first..last] {
+        let _ = writeln!(text, "{line}");
+    }
+    if last < lines.len() {
+        let _ = writeln!(text, "    … {} rows after, in {whole}", lines.len() - last);
+    }
+    text
+}
+
+/// The first instance of each scenario in trouble in full, the others by their configuration.
+fn troubles(report: &Report, folder: &Folder, look: Look) -> String {
+    let troubled: Vec<&InstanceResult> = report.troubles().collect();
+    let scenarios: Vec<&[&InstanceResult]> = troubled
+        .chunk_by(|a, b| a.scenario == b.scenario && a.outcome == b.outcome)
+        .collect();
+    let mut text = String::new();
+    for instances in scenarios.iter().take(IN_FULL) {
+        text.push('\n');
+        text.push_str(&detail(instances[0], folder.ladder(instances[0]), look));
+        if instances.len() > 1 {
+            let others: Vec<&str> = instances[1..].iter().map(|i| i.suffix()).collect();
+            row(&mut text, "also", &others.join("  "));
+        }
+    }
+    if scenarios.len() > IN_FULL {
+        let more = scenarios.len() - IN_FULL;
+        let _ = writeln!(
+            text,
+            "\n{more} more scenarios did not pass: see the lines above, or replay one"
+        );
+    }
+    text
+}
+
+fn observations(report: &Report) -> String {
+    let mut text = String::new();
+    for instance in &report.instances {
+        for seen in &instance.observations {
+            let _ = writeln!(text, "  {}  {seen}", instance.id);
+        }
+    }
+    if text.is_empty() {
+        return text;
+    }
+    format!("\nseen where the text leaves a choice\n{text}")
+}
+
+fn summary(report: &Report, folder: &Folder) -> String {
+    let run = &report.run;
+    let mut text = String::from("\n");
+    let scenarios: BTreeSet<&str> = report
+        .instances
+        .iter()
+        .map(|i| i.scenario.as_str())
+        .collect();
+    let _ = writeln!(
+        text,
+        "{} of {}, seed {}, {}, {}{}",
+        number(report.instances.len(), "instance"),
+        number(scenarios.len(), "scenario"),
+        run.seed,
+        run.transport,
+        seconds(run.elapsed),
+        if run.interrupted {
+            "; INTERRUPTED, what is missing was not played"
+        } else {
+            ""
+        }
+    );
+    let _ = writeln!(text, "  {}", counts(&report.counts));
+    for (reason, number) in reasons(report) {
+        let _ = writeln!(text, "  {number} not applicable: {reason}");
+    }
+    let broken = broken(report);
+    for (number, finding) in broken.iter().take(TOP) {
+        let _ = writeln!(text, "  ×{number:<4} {}", source(finding));
+    }
+    if broken.len() > TOP {
+        let _ = writeln!(text, "  and {} more requirements", broken.len() - TOP);
+    }
+    let _ = writeln!(text, "  results   {}", folder.path().display());
+    text
+}
+
+fn counts(counts: &Counts) -> String {
+    let mut words: Vec<String> = Outcome::ALL
+        .iter()
+        .filter(|&&outcome| counts.get(outcome) > 0 || outcome == Outcome::Pass)
+        .map(|&outcome| {
+            let style = style(outcome);
+            format!("{style}{} {outcome}{style:#}", counts.get(outcome))
+        })
+        .collect();
+    if counts.advice > 0 {
+        words.push(format!("{} advice", counts.advice));
+    }
+    words.join(" · ")
+}
+
+/// Why instances were not applicable, and how many.
+fn reasons(report: &Report) -> Vec<(&str, usize)> {
+    let mut reasons: Vec<(&str, usize)> = Vec::new();
+    let not_applicable = report
+        .instances
+        .iter()
+        .filter(|i| i.outcome == Outcome::NotApplicable);
+    for instance in not_applicable {
+        let reason = instance.reason.as_deref().unwrap_or("no reason given");
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, number)) => *number += 1,
+            None => reasons.push((reason, 1)),
+        }
+    }
+    reasons
+}
+
+/// The requirements that instances in trouble rest on, those whose clause was never read last, else the
+/// most frequent first.
+fn broken(report: &Report) -> Vec<(usize, &FindingRow)> {
+    let mut broken: Vec<(usize, &FindingRow)> = Vec::new();
+    for finding in report.troubles().filter_map(InstanceResult::decisive) {
+        match broken
+            .iter_mut()
+            .find(|(_, known)| known.requirement == finding.requirement)
+        {
+            Some((number, _)) => *number += 1,
+            None => broken.push((1, finding)),
+        }
+    }
+    broken.sort_by_key(|(number, finding)| (finding.not_verified, std::cmp::Reverse(*number)));
+    broken
+}
+
+/// `1 scenario`, `2 scenarios`.
+fn number(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
+fn seconds(milliseconds: u64) -> String {
+    format!("{}.{:03} s", milliseconds / 1000, milliseconds % 1000)
+}
+
+fn style(outcome: Outcome) -> Style {
+    let colour = match outcome {
+        Outcome::Pass => AnsiColor::Green,
+        Outcome::Inconclusive | Outcome::Waived => AnsiColor::Yellow,
+        Outcome::Fail => AnsiColor::Red,
+        Outcome::Error => AnsiColor::Magenta,
+        Outcome::Info => AnsiColor::Cyan,
+        Outcome::Unsupported | Outcome::NotApplicable => AnsiColor::BrightBlack,
+    };
+    Style::new().fg_color(Some(colour.into())).bold()
+}
+
+/// Scenarios shown in full at the end.
+const IN_FULL: usize = 12;
+
+/// Rows of a ladder shown in the terminal.
+const LADDER: usize = 40;
+
+/// Requirements listed in the summary.
+const TOP: usize = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::sample;
+
+    #[test]
+    fn a_failure_is_told_in_order() {
+        let folder = Folder::create(&std::env::temp_dir().join("peerproof-terminal"), Vec::new());
+        let text = text(&sample(), &folder.unwrap());
+        let places: Vec<usize> = ["purpose", "expected", "actual", "blame: ue-a", "again"]
+            .iter()
+            .map(|word| {
+                text.find(word)
+                    .unwrap_or_else(|| panic!("no {word} in\n{text}"))
+            })
+            .collect();
+        assert!(places.is_sorted(), "{text}");
+        assert!(!text.contains('\x1b'), "{text}");
+        assert!(
+            text.contains("1 pass · 1 fail · 1 unsupported · 1 advice"),
+            "{text}"
+        );
+    }
+}

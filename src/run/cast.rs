@@ -1,0 +1,242 @@
+//! Casting: who plays each node of the topology, at which address, knowing what.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    net::fault::Fault,
+    node::{
+        self, Setup,
+        deviation::Deviation,
+        policy::Policy,
+        setup::{Content, Directory, Neighbour, PieceOf, Subscriber},
+    },
+    random::{Random, derive},
+    spec::Role,
+    suite::{Ground, Instance, Suite, Topology},
+    trace::{Cast, CastNode, ContentName, ListenTransport, Listener},
+    wire::frame::NodeName,
+};
+
+/// The parts of one run, handed out.
+pub struct Company {
+    pub nodes: Vec<CastNode>,
+    pub setups: Vec<Setup>,
+    pub contents: Vec<ContentName>,
+}
+
+/// Hands out the parts of an instance.
+pub fn cast(suite: &Suite, instance: &Instance, topology: &Topology, ground: Ground) -> Company {
+    let given = &instance.scenario.given;
+    // Memory asserts TLS; sockets do without it.
+    let tls = ground == Ground::Memory;
+    let contents: Vec<Content> = suite
+        .contents
+        .all
+        .iter()
+        .map(|c| content(c, instance))
+        .collect();
+    let directory = Arc::new(directory(suite, topology, instance, ground, tls));
+    let subscribers: Arc<Vec<Subscriber>> =
+        Arc::new(suite.subscribers.all.iter().map(subscriber).collect());
+    let contents_shared = Arc::new(contents);
+    let token_key = derive(instance.seed, &[&instance.id(), "token key"])
+        .to_be_bytes()
+        .to_vec();
+
+    let mut nodes = Vec::new();
+    let mut setups = Vec::new();
+    for node in &topology.nodes {
+        let name = node.name.as_str();
+        let user = instance.user(suite, node.name.as_str()).map(str::to_owned);
+        let neighbour = &directory.nodes[&node.name];
+        let deviations: Vec<&Deviation> = given
+            .deviant
+            .iter()
+            .filter(|(who, _)| who.as_str() == name)
+            .filter_map(|(_, deviation)| Deviation::named(deviation))
+            .collect();
+        let cast = if given.script.iter().any(|script| script == name) {
+            Cast::Script
+        } else if !deviations.is_empty() {
+            Cast::Foil
+        } else {
+            Cast::Reference
+        };
+        nodes.push(CastNode {
+            name: node.name.clone(),
+            role: node.role,
+            cast,
+            ip: Some(neighbour.ip),
+            listeners: neighbour.listeners.clone(),
+            impu: neighbour.impu.clone(),
+        });
+        let seed = derive(instance.seed, &[&instance.path(), name]);
+        let policy = if instance.seed == 0 {
+            Policy::default()
+        } else {
+            Policy::draw(&mut Random::new(derive(seed, &["policy"])))
+        };
+        let mut setup = Setup {
+            name: node.name.clone(),
+            role: node.role,
+            seed,
+            ip: neighbour.ip,
+            listeners: neighbour.listeners.clone(),
+            architecture: instance.architecture,
+            options: instance.options,
+            delivery: instance.delivery,
+            directory: directory.clone(),
+            subscribers: subscribers.clone(),
+            user,
+            contents: contents_shared.clone(),
+            holds: neighbour.holds.clone(),
+            tls,
+            path_mtu: topology.path_mtu.clone(),
+            policy,
+            token_key: token_key.clone(),
+        };
+        deviations
+            .iter()
+            .for_each(|deviation| deviation.apply(&mut setup));
+        setups.push(setup);
+    }
+    let contents = contents_shared
+        .iter()
+        .map(|c| ContentName {
+            fixture: c.fixture.clone(),
+            swarm: c.swarm.clone(),
+        })
+        .collect();
+    Company {
+        nodes,
+        setups,
+        contents,
+    }
+}
+
+/// The reference node for a part.
+pub fn build(setup: Setup) -> Option<Box<dyn node::Node>> {
+    let (_, constructor) = node::TABLE.iter().find(|(role, _)| *role == setup.role)?;
+    Some(constructor(setup))
+}
+
+fn content(content: &crate::suite::Content, instance: &Instance) -> Content {
+    Content {
+        fixture: content.name.clone(),
+        swarm: instance.swarm(&content.name),
+        bytes: content.bytes.clone(),
+        sha1: content.sha1,
+        sha256: content.sha256,
+        pieces: content
+            .pieces
+            .iter()
+            .map(|p| PieceOf {
+                n: p.n,
+                first: p.first,
+                len: p.len,
+                sha256: p.sha256,
+            })
+            .collect(),
+    }
+}
+
+fn subscriber(subscriber: &crate::suite::Subscriber) -> Subscriber {
+    Subscriber {
+        id: subscriber.id.clone(),
+        impi: subscriber.impi.clone(),
+        impus: subscriber.impus.clone(),
+        password: subscriber.password.clone(),
+        k: subscriber.k,
+        opc: subscriber.opc,
+        service: subscriber.service,
+        barred: subscriber.barred,
+        may_register: subscriber.may_register,
+    }
+}
+
+fn directory(
+    suite: &Suite,
+    topology: &Topology,
+    instance: &Instance,
+    ground: Ground,
+    tls: bool,
+) -> Directory {
+    let mut hosts = BTreeMap::new();
+    let mut nodes = BTreeMap::new();
+    for node in &topology.nodes {
+        hosts.insert(node.host.clone(), node.name.clone());
+        let registers = registers(node.role, instance);
+        let impu = instance
+            .user(suite, node.name.as_str())
+            .filter(|_| registers)
+            .and_then(|id| suite.subscribers.get(id)?.impus.first().cloned());
+        nodes.insert(
+            node.name.clone(),
+            Neighbour {
+                role: node.role,
+                host: node.host.clone(),
+                ip: node.ip_on(ground),
+                listeners: node
+                    .listeners(ground)
+                    .into_iter()
+                    .map(|l| plain_unless(l, tls))
+                    .collect(),
+                impu,
+                cdn: node.cdn.clone(),
+                holds: instance.holds(node),
+            },
+        );
+    }
+    Directory {
+        hosts,
+        nodes,
+        domain: topology.domain.clone(),
+        tracker_psi: topology.tracker_psi.clone(),
+    }
+}
+
+/// Who is a user of the IMS: in `registered` everybody outside the core, in `unregistered` not the CDN's
+/// servers (TR 23.844 6.2.1, 6.2.2).
+fn registers(role: Role, instance: &Instance) -> bool {
+    match role {
+        Role::Ue | Role::UserPeer | Role::Controller => true,
+        Role::EdgeServer | Role::OriginServer => {
+            instance.architecture == crate::spec::Architecture::Registered
+        }
+        _ => false,
+    }
+}
+
+fn plain_unless(listener: Listener, tls: bool) -> Listener {
+    let transport = match listener.transport {
+        ListenTransport::Tls if !tls => ListenTransport::Tcp,
+        other => other,
+    };
+    Listener {
+        transport,
+        ..listener
+    }
+}
+
+/// The node of a name.
+pub fn part<'a>(nodes: &'a [CastNode], name: &str) -> Option<&'a CastNode> {
+    nodes.iter().find(|node| node.name == NodeName::new(name))
+}
+
+/// What the network does in this instance.
+pub fn faults(instance: &Instance) -> Vec<Fault> {
+    let given = instance.scenario.given.faults.iter();
+    given
+        .map(|bad| Fault {
+            on: bad.on,
+            lose: bad.lose,
+            duplicate: bad.duplicate,
+            reorder: bad.reorder,
+            corrupt: bad.corrupt,
+            delay: bad.delay,
+            split: bad.split,
+            cut_after: bad.cut_after,
+            stall: bad.stall,
+        })
+        .collect()
+}

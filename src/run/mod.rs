@@ -1,0 +1,305 @@
+//! One conformance run of one instance: cast the parts, drive, follow the steps, return the trace. Makes
+//! no verdicts. Start at [`play`].
+
+mod cast;
+mod compose;
+mod stimulate;
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::atomic::{AtomicU8, Ordering},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use crate::{
+    drive::{Drive, DriveError, Progress},
+    net::{Faults, Map, Memory, Sockets, Transport},
+    random::derive,
+    suite::{Context as Values, Follower, Ground, Instance, Stimulus, Suite, Topology},
+    trace::{Cast, Event, EventKind, Meta, Trace},
+};
+
+use cast::{Company, build};
+use stimulate::Stimulator;
+
+/// Where an instance is played.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Field {
+    /// In memory, on virtual time.
+    #[default]
+    Memory,
+    /// On loopback sockets, in real time.
+    Sockets,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Played {
+    pub trace: Trace,
+    /// A fault of ours that ended the run early; the verdict is `error`.
+    pub fault: Option<Fault>,
+}
+
+/// Why the harness could not play an instance to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    #[error("the scenario's topology is not there")]
+    NoTopology,
+    #[error(transparent)]
+    Drive(#[from] DriveError),
+    #[error("step {step}: {why}")]
+    Step { step: usize, why: String },
+}
+
+/// More octets of trace than this are not kept, and nothing may pass.
+const TRACE_LIMIT: usize = 16 << 20;
+/// Real networks go quiet without saying so: after the last step, wait this long for what must not come.
+const SETTLE: Duration = Duration::from_millis(250);
+
+/// Plays an instance in memory.
+pub fn play(suite: &Suite, instance: &Instance) -> Played {
+    let Some(topology) = instance.topology(suite) else {
+        return no_topology(instance);
+    };
+    let company = cast::cast(suite, instance, topology, Ground::Memory);
+    let seed = derive(instance.seed, &[&instance.path(), "network"]);
+    let faults = Faults::new(cast::faults(instance), derive(seed, &["faults"]));
+    let transport = Memory::new(Map::new(&company.nodes), faults, seed);
+    at_once(run(
+        suite,
+        instance,
+        topology,
+        company,
+        transport,
+        Field::Memory,
+    ))
+}
+
+/// Plays an instance over loopback sockets. Must be called inside a tokio runtime.
+pub async fn play_on_sockets(suite: &Suite, instance: &Instance) -> Played {
+    let Some(topology) = instance.topology(suite) else {
+        return no_topology(instance);
+    };
+    let seed = derive(instance.seed, &[&instance.path(), "network"]);
+    let mut refused = None;
+    for _ in 0..NETWORKS_TRIED {
+        let ground = Ground::Loopback {
+            network: next_network(),
+        };
+        let company = cast::cast(suite, instance, topology, ground);
+        let faults = Faults::new(cast::faults(instance), derive(seed, &["faults"]));
+        match Sockets::bind(&company.nodes, |_| true, faults) {
+            Ok(transport) => {
+                return run(
+                    suite,
+                    instance,
+                    topology,
+                    company,
+                    transport,
+                    Field::Sockets,
+                )
+                .await;
+            }
+            // Somebody else plays there: another run, or another program.
+            Err(error) => refused = Some((company, error)),
+        }
+    }
+    let (company, error) = refused.expect("at least one network was tried");
+    Played {
+        trace: Trace {
+            meta: meta(instance, &company, Field::Sockets),
+            events: Vec::new(),
+        },
+        fault: Some(DriveError::from(error).into()),
+    }
+}
+
+/// How many networks of the loopback range are tried before giving up.
+const NETWORKS_TRIED: usize = 32;
+
+/// Runs that go on at the same time, in this process or another, each take a network of their own.
+fn next_network() -> u8 {
+    static NEXT: AtomicU8 = AtomicU8::new(0);
+    let own = (std::process::id() % 251) as u8;
+    NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(own)
+}
+
+fn no_topology(instance: &Instance) -> Played {
+    let company = Company {
+        nodes: Vec::new(),
+        setups: Vec::new(),
+        contents: Vec::new(),
+    };
+    Played {
+        trace: Trace {
+            meta: meta(instance, &company, Field::Memory),
+            events: Vec::new(),
+        },
+        fault: Some(Fault::NoTopology),
+    }
+}
+
+fn meta(instance: &Instance, company: &Company, field: Field) -> Meta {
+    Meta {
+        instance: instance.id(),
+        seed: instance.seed,
+        architecture: instance.architecture,
+        options: instance.options,
+        delivery: instance.delivery,
+        transport: match field {
+            Field::Memory => "memory".to_owned(),
+            Field::Sockets => "sockets".to_owned(),
+        },
+        nodes: company.nodes.clone(),
+        contents: company.contents.clone(),
+    }
+}
+
+async fn run<T: Transport>(
+    suite: &Suite,
+    instance: &Instance,
+    topology: &Topology,
+    mut company: Company,
+    transport: T,
+    field: Field,
+) -> Played {
+    let meta = meta(instance, &company, field);
+    let setups = std::mem::take(&mut company.setups);
+    let nodes = setups
+        .into_iter()
+        .zip(&company.nodes)
+        .filter(|(_, part)| part.cast != Cast::Script)
+        .filter_map(|(setup, part)| Some((part.name.clone(), build(setup)?)))
+        .collect();
+    let values = Values::new(suite, instance, &meta);
+    let steps = instance.steps(suite);
+    let mut performance = Performance {
+        drive: Drive::new(transport, nodes),
+        follower: Follower::new(&steps, &values),
+        stimulator: Stimulator::new(suite, topology, &meta),
+        trace: Trace {
+            meta,
+            events: Vec::new(),
+        },
+        octets: 0,
+        field,
+    };
+    let fault = performance.go().await.err();
+    Played {
+        trace: performance.trace,
+        fault,
+    }
+}
+
+/// A run while it goes on.
+struct Performance<'a, T> {
+    drive: Drive<T>,
+    follower: Follower<'a>,
+    stimulator: Stimulator<'a>,
+    trace: Trace,
+    octets: usize,
+    field: Field,
+}
+
+impl<'a, T: Transport> Performance<'a, T> {
+    async fn go(&mut self) -> Result<(), Fault> {
+        self.drive.start()?;
+        self.record();
+        while !self.follower.is_finished(self.drive.now()) {
+            let now = self.drive.now();
+            if let Some(stimulus) = self.follower.next_stimulus()
+                && stimulus.due.is_none_or(|due| due <= now)
+            {
+                self.stimulate(stimulus)?;
+                continue;
+            }
+            // A real network has nothing more to show once all was seen; what must not come gets the settle.
+            if self.field == Field::Sockets && self.follower.all_met() {
+                break;
+            }
+            let Some(until) = self.follower.deadline() else {
+                break;
+            };
+            let progress = self.drive.step(until).await?;
+            self.record();
+            if progress == Progress::Quiet {
+                // Nothing that is waited for can come any more.
+                self.drive.pass(until);
+            }
+        }
+        self.settle().await
+    }
+
+    /// Lets what is on its way arrive: frames in memory until none is left, a real network for a while.
+    async fn settle(&mut self) -> Result<(), Fault> {
+        let patience = match self.field {
+            Field::Memory => self.drive.now() + Duration::from_secs(1),
+            Field::Sockets => self.drive.now() + SETTLE,
+        };
+        while self.field == Field::Sockets || self.drive.is_busy() {
+            let progress = self.drive.step(patience).await?;
+            self.record();
+            if progress != Progress::Moved {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn stimulate(&mut self, stimulus: Stimulus<'a>) -> Result<(), Fault> {
+        let index = stimulus.index;
+        let done = self
+            .stimulator
+            .carry_out(&mut self.drive, &self.follower, stimulus.step);
+        let mark = done.map_err(|why| Fault::Step { step: index, why })?;
+        // The mark comes first: what the stimulus causes comes after it.
+        self.push(Event {
+            at: self.drive.now(),
+            kind: EventKind::Step { index, mark },
+        });
+        self.record();
+        Ok(())
+    }
+
+    /// Takes over what the transport recorded.
+    fn record(&mut self) {
+        for event in self.drive.drain() {
+            self.push(event);
+        }
+    }
+
+    fn push(&mut self, event: Event) {
+        if self.octets > TRACE_LIMIT {
+            return;
+        }
+        if let EventKind::Sent(frame) | EventKind::Received(frame) | EventKind::Lost(frame) =
+            &event.kind
+        {
+            self.octets += frame.bytes.len();
+        }
+        let event = if self.octets > TRACE_LIMIT {
+            Event {
+                at: event.at,
+                kind: EventKind::Truncated,
+            }
+        } else {
+            event
+        };
+        self.follower.feed(self.trace.events.len(), &event);
+        self.trace.events.push(event);
+    }
+}
+
+/// Runs a future that never waits: the memory network has nothing to wait for.
+fn at_once<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    match future
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+    {
+        Poll::Ready(output) => output,
+        Poll::Pending => unreachable!("the memory network never waits"),
+    }
+}

@@ -1,0 +1,141 @@
+//! Carrying out what a step asks for: an action of a node, or a message of the scenario's own.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::{cast::part, compose::Compose};
+use crate::{
+    drive::Drive,
+    io::{OpenSecurity, Output},
+    net::Transport,
+    spec::RefPoint,
+    suite::{Follower, Send, Step, Suite, Topology, Verb},
+    trace::{CastNode, ListenTransport, Meta, StepMark},
+    wire::frame::{Identity, LinkId, NodeName},
+};
+
+/// Does what steps ask.
+pub struct Stimulator<'a> {
+    suite: &'a Suite,
+    topology: &'a Topology,
+    seed: u64,
+    nodes: Vec<CastNode>,
+    links: BTreeMap<(String, String, RefPoint), LinkId>,
+    next_link: u64,
+}
+
+/// Links of the harness's own begin here: no node counts this far.
+const FIRST_LINK: u64 = 1 << 40;
+
+impl<'a> Stimulator<'a> {
+    pub fn new(suite: &'a Suite, topology: &'a Topology, meta: &Meta) -> Stimulator<'a> {
+        Stimulator {
+            suite,
+            topology,
+            seed: meta.seed,
+            nodes: meta.nodes.clone(),
+            links: BTreeMap::new(),
+            next_link: FIRST_LINK,
+        }
+    }
+
+    /// The error says what could not be done, and is a fault of the suite or of ours.
+    pub fn carry_out<T: Transport>(
+        &mut self,
+        drive: &mut Drive<T>,
+        follower: &Follower<'_>,
+        step: &Step,
+    ) -> Result<StepMark, String> {
+        match &step.verb {
+            Verb::Do(act) => drive
+                .act(&NodeName::new(&act.node), &act.action)
+                .map(|()| StepMark::Done)
+                .map_err(|error| error.to_string()),
+            Verb::Send(send) => self.send(drive, follower, send),
+            Verb::Wait(_) | Verb::Expect(_) | Verb::Never(_) => Ok(StepMark::Done),
+        }
+    }
+
+    fn send<T: Transport>(
+        &mut self,
+        drive: &mut Drive<T>,
+        follower: &Follower<'_>,
+        send: &Send,
+    ) -> Result<StepMark, String> {
+        let compose = Compose {
+            subscribers: &self.suite.subscribers,
+            follower,
+            seed: self.seed,
+        };
+        let bytes = compose.message(send)?;
+        let from = NodeName::new(&send.from);
+        let target = part(&self.nodes, &send.to)
+            .ok_or_else(|| format!("there is no node \"{}\"", send.to))?;
+        let listener = target
+            .listeners
+            .iter()
+            .find(|l| l.on == send.on)
+            .ok_or_else(|| format!("{} does not listen on {}", send.to, send.on))?
+            .clone();
+        if listener.transport == ListenTransport::Udp {
+            let output = Output::Datagram {
+                on: send.on,
+                to: listener.addr,
+                bytes,
+            };
+            drive
+                .inject(&from, output)
+                .map_err(|error| error.to_string())?;
+            return Ok(StepMark::Done);
+        }
+        let key = (send.from.clone(), send.to.clone(), send.on);
+        let link = match self.links.get(&key) {
+            Some(link) => *link,
+            None => {
+                self.next_link += 2;
+                let link = LinkId(self.next_link);
+                let security = match listener.transport {
+                    ListenTransport::Tls => OpenSecurity::Tls {
+                        client: self.identity(&send.from),
+                    },
+                    _ => OpenSecurity::Plain,
+                };
+                let open = Output::Open {
+                    link,
+                    on: send.on,
+                    format: listener.format,
+                    to: listener.addr,
+                    security,
+                };
+                drive
+                    .inject(&from, open)
+                    .map_err(|error| error.to_string())?;
+                self.links.insert(key, link);
+                link
+            }
+        };
+        self.put(drive, &from, link, bytes)
+    }
+
+    /// Who a node proves to be by its certificate: servers and the Controller have one.
+    fn identity(&self, node: &str) -> Option<Identity> {
+        let node = self.topology.node(node)?;
+        node.cdn
+            .as_ref()
+            .map(|_| Identity(node.host.as_str().into()))
+    }
+
+    fn put<T: Transport>(
+        &self,
+        drive: &mut Drive<T>,
+        from: &NodeName,
+        link: LinkId,
+        bytes: Bytes,
+    ) -> Result<StepMark, String> {
+        drive
+            .inject(from, Output::Send { link, bytes })
+            .map(|()| StepMark::Done)
+            .map_err(|error| error.to_string())
+    }
+}

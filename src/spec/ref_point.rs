@@ -1,0 +1,41 @@
+//! Where nodes speak to each other, and in which wire format.
+
+use super::words;
+
+words! {
+    /// A reference point. Gm, Mw, ISC, Cx and Ut are those of TS 23.228; Dedicated is the "dedicated
+    /// interface with the Tracker AS" of TR 23.844 clause 6.2; Cdn (Controller, edges, origin) and
+    /// Data (where pieces travel) are ours, as the text shows neither.
+    RefPoint, "reference point", {
+        /// UE and P-CSCF: SIP.
+        Gm = "Gm",
+        /// Between CSCFs: SIP.
+        Mw = "Mw",
+        /// S-CSCF and application server: SIP.
+        Isc = "Isc",
+        /// I-CSCF or S-CSCF and HSS: Diameter.
+        Cx = "Cx",
+        /// UE and Tracker AS: PPSTP over HTTP.
+        Ut = "Ut",
+        /// CDN node and Tracker AS: PPSTP over HTTP.
+        Dedicated = "Dedicated",
+        /// Inside the CDN: HTTP.
+        Cdn = "Cdn",
+        /// Pieces: MSRP or HTTP.
+        Data = "Data",
+    }
+}
+
+words! {
+    /// How octets on a link are framed and read.
+    Format, "wire format", {
+        /// RFC 3261.
+        Sip = "sip",
+        /// RFC 9112.
+        Http = "http",
+        /// RFC 4975.
+        Msrp = "msrp",
+        /// RFC 6733.
+        Diameter = "diameter",
+    }
+}

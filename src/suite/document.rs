@@ -1,0 +1,294 @@
+//! Reading TOML with every mistake noted in its place. A [`Table`] is taken apart key by key; what is
+//! left at the end is an unknown key.
+
+use std::{cell::RefCell, fmt::Display, ops::Range, str::FromStr, time::Duration};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::diagnostic::{Diagnostics, Source, did_you_mean};
+use crate::spec::UnknownWord;
+
+/// Where the mistakes of one file go.
+pub(crate) struct Notes {
+    pub source: Source,
+    found: RefCell<Diagnostics>,
+}
+
+impl Notes {
+    pub fn new(source: Source) -> Notes {
+        Notes {
+            source,
+            found: RefCell::default(),
+        }
+    }
+
+    pub fn note(&self, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
+        self.found
+            .borrow_mut()
+            .push(&self.source, span, message, hint);
+    }
+
+    /// Notes a name that is not among `known`.
+    pub fn unknown(&self, kind: &str, found: &str, span: Range<usize>, known: &[&str]) {
+        let expected = match known.len() {
+            0 => "expected none".to_owned(),
+            1..=12 => format!("expected one of {}", known.join(", ")),
+            n => format!("not among the {n} known"),
+        };
+        self.note(
+            span,
+            format!("unknown {kind} \"{found}\", {expected}"),
+            did_you_mean(found, known.iter().copied()),
+        );
+    }
+
+    pub fn finish(self) -> Diagnostics {
+        self.found.into_inner()
+    }
+}
+
+/// Parses a whole file; syntax errors are noted and what could be read is returned.
+pub(crate) fn parse(notes: &Notes, text: &str, read: impl FnOnce(Table<'_>)) {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let span = error.span().unwrap_or(0..0);
+        notes.note(span, error.message().replace('\n', ", "), "");
+    }
+    if errors.is_empty() {
+        let span = root.span();
+        read(Table::new(notes, root.get_ref(), span));
+    }
+}
+
+/// A table, and which of its keys were asked for.
+pub(crate) struct Table<'a> {
+    pub notes: &'a Notes,
+    pub span: Range<usize>,
+    entries: &'a DeTable<'a>,
+    known: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Table<'a> {
+    fn new(notes: &'a Notes, entries: &'a DeTable<'a>, span: Range<usize>) -> Table<'a> {
+        Table {
+            notes,
+            span,
+            entries,
+            known: RefCell::default(),
+        }
+    }
+
+    /// The value under `key`, if there is one. Asking makes the key known.
+    pub fn get(&self, key: &'static str) -> Option<Value<'a>> {
+        self.known.borrow_mut().push(key);
+        self.entries.get(key).map(|value| Value {
+            notes: self.notes,
+            inner: value,
+        })
+    }
+
+    /// The value under `key`; its absence is a mistake.
+    pub fn need(&self, key: &'static str) -> Option<Value<'a>> {
+        let value = self.get(key);
+        if value.is_none() {
+            self.notes.note(
+                self.span.clone(),
+                format!("\"{key}\" is missing"),
+                format!("add {key} = …"),
+            );
+        }
+        value
+    }
+
+    /// Every key with its place and value, in file order; none of them is then unknown.
+    pub fn entries(&self) -> Vec<(&'a str, Range<usize>, Value<'a>)> {
+        let mut all: Vec<_> = self
+            .entries
+            .iter()
+            .map(|(key, value)| {
+                let value = Value {
+                    notes: self.notes,
+                    inner: value,
+                };
+                (key.get_ref().as_ref(), key.span(), value)
+            })
+            .collect();
+        all.sort_by_key(|(_, span, _)| span.start);
+        all
+    }
+
+    /// Notes every key nobody asked for.
+    pub fn refuse_unknown(self) {
+        let known = self.known.borrow();
+        for (key, span, _) in self.entries() {
+            if !known.contains(&key) {
+                self.notes.unknown("key", key, span, &known);
+            }
+        }
+    }
+}
+
+/// A value in its place.
+#[derive(Clone, Copy)]
+pub(crate) struct Value<'a> {
+    pub notes: &'a Notes,
+    inner: &'a Spanned<DeValue<'a>>,
+}
+
+impl<'a> Value<'a> {
+    pub fn span(&self) -> Range<usize> {
+        self.inner.span()
+    }
+
+    pub fn note(&self, message: impl Into<String>) {
+        self.notes.note(self.span(), message, "");
+    }
+
+    pub fn is_table(&self) -> bool {
+        self.inner.get_ref().is_table()
+    }
+
+    pub fn as_str(&self) -> Option<&'a str> {
+        self.inner.get_ref().as_str()
+    }
+
+    pub fn as_integer(&self) -> Option<i64> {
+        let integer = self.inner.get_ref().as_integer()?;
+        i64::from_str_radix(&integer.as_str().replace('_', ""), integer.radix()).ok()
+    }
+
+    /// A number from 0 to 1.
+    pub fn share(&self) -> Option<f64> {
+        let number = match self.as_integer() {
+            Some(integer) => Some(integer as f64),
+            None => self
+                .inner
+                .get_ref()
+                .as_float()
+                .and_then(|f| f.as_str().parse().ok()),
+        };
+        match number {
+            Some(share) if (0.0..=1.0).contains(&share) => Some(share),
+            _ => self.wrong("a share from 0 to 1"),
+        }
+    }
+
+    pub fn as_bool(&self) -> Option<bool> {
+        self.inner.get_ref().as_bool()
+    }
+
+    pub fn as_array(&self) -> Option<Vec<Value<'a>>> {
+        let notes = self.notes;
+        Some(
+            self.inner
+                .get_ref()
+                .as_array()?
+                .iter()
+                .map(|inner| Value { notes, inner })
+                .collect(),
+        )
+    }
+
+    pub fn str(&self) -> Option<&'a str> {
+        self.as_str().or_else(|| self.wrong("a string"))
+    }
+
+    pub fn bool(&self) -> Option<bool> {
+        self.as_bool().or_else(|| self.wrong("true or false"))
+    }
+
+    /// A whole number that fits.
+    pub fn number<T: TryFrom<i64>>(&self) -> Option<T> {
+        match self.as_integer().map(T::try_from) {
+            Some(Ok(number)) => Some(number),
+            Some(Err(_)) => self.wrong("a number in range"),
+            None => self.wrong("a whole number"),
+        }
+    }
+
+    pub fn table(&self) -> Option<Table<'a>> {
+        match self.inner.get_ref().as_table() {
+            Some(table) => Some(Table::new(self.notes, table, self.span())),
+            None => self.wrong("a table"),
+        }
+    }
+
+    pub fn array(&self) -> Option<Vec<Value<'a>>> {
+        self.as_array().or_else(|| self.wrong("an array"))
+    }
+
+    /// One string, or an array of them, each with its place.
+    pub fn strings(&self) -> Vec<(&'a str, Range<usize>)> {
+        if let Some(one) = self.as_str() {
+            return vec![(one, self.span())];
+        }
+        let Some(values) = self.array() else {
+            return Vec::new();
+        };
+        values
+            .iter()
+            .filter_map(|value| Some((value.str()?, value.span())))
+            .collect()
+    }
+
+    /// A word of a closed vocabulary.
+    pub fn word<T: FromStr<Err = UnknownWord>>(&self) -> Option<T> {
+        let text = self.str()?;
+        match text.parse() {
+            Ok(word) => Some(word),
+            Err(unknown) => {
+                let UnknownWord {
+                    kind,
+                    found,
+                    expected,
+                } = unknown;
+                self.notes.unknown(kind, &found, self.span(), &expected);
+                None
+            }
+        }
+    }
+
+    /// Anything that parses from a string; its error is the mistake.
+    pub fn parsed<T: FromStr<Err: Display>>(&self) -> Option<T> {
+        match self.str()?.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.note(error.to_string());
+                None
+            }
+        }
+    }
+
+    /// `"250ms"`, `"2s"`, `"3min"`.
+    pub fn duration(&self) -> Option<Duration> {
+        let text = self.str()?;
+        let split = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
+        let (digits, unit) = text.split_at(split);
+        let each = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "min" => 60_000,
+            _ => return self.wrong("a time such as \"250ms\", \"2s\" or \"3min\""),
+        };
+        match digits.parse::<u64>().ok().and_then(|n| n.checked_mul(each)) {
+            Some(millis) => Some(Duration::from_millis(millis)),
+            None => self.wrong("a time such as \"250ms\", \"2s\" or \"3min\""),
+        }
+    }
+
+    /// Notes that something else was expected here.
+    pub fn wrong<T>(&self, expected: &str) -> Option<T> {
+        let kind = self.inner.get_ref().type_str();
+        let found = match self.as_str() {
+            Some(text) => format!("\"{text}\""),
+            None => format!("a value of type {kind}"),
+        };
+        self.note(format!("found {found}, expected {expected}"));
+        None
+    }
+}

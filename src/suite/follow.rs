@@ -1,0 +1,885 @@
+//! The one matcher of steps against events. A live run asks it what to stimulate next and when to stop; a
+//! judge feeds it the trace again and asks what became of each step. It makes no verdicts. Start at
+//! [`Follower`].
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    context::Context,
+    pattern::{Difference, Pattern},
+    scenario::{Expect, Never, Step, Verb},
+    template::{Lookup, fill_known},
+    view::View,
+};
+use crate::{
+    time::At,
+    trace::{Event, EventKind, StepMark},
+    wire::frame::Frame,
+};
+
+/// Follows the steps of one instance through its events.
+#[derive(Clone, Debug)]
+pub struct Follower<'a> {
+    steps: &'a [Step],
+    context: &'a Context,
+    states: Vec<State>,
+    /// For each step, the `do` or `send` before it.
+    governors: Vec<Option<usize>>,
+    captures: Captures,
+    /// When the network last lost something: windows count from then.
+    last_lost: At,
+}
+
+/// What the run is to do next.
+#[derive(Clone, Copy, Debug)]
+pub struct Stimulus<'a> {
+    pub index: usize,
+    pub step: &'a Step,
+    /// For a `wait`, when it is over; else at once.
+    pub due: Option<At>,
+}
+
+/// What became of one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepOutcome {
+    pub index: usize,
+    pub setup: bool,
+    /// The step in plain words, with every place filled whose value is known.
+    pub words: String,
+    pub state: StepState,
+    /// The events that met or broke it, as indexes into the trace.
+    pub events: Vec<usize>,
+    /// When it was met, broken or carried out.
+    pub at: Option<At>,
+    /// From when its window counts, if it was reached.
+    pub since: Option<At>,
+    /// Which of several lawful outcomes it was.
+    pub outcome: Option<usize>,
+    /// For an unmet `expect`: the message nearest to it.
+    pub nearest: Option<Near>,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepState {
+    /// The run never got there.
+    NotReached,
+    /// A stimulus that was given, a wait that is over.
+    Done,
+    /// The party could not be made to do it.
+    Impossible,
+    Met,
+    /// Met, but after its window.
+    Late,
+    Unmet,
+    /// A `never` that saw its message, or an `expect` that saw too many.
+    Violated,
+    /// A `never` that saw nothing while everything else was met.
+    Held,
+    /// A `never` that saw nothing, but neither was everything else met: it proves nothing.
+    Void,
+}
+
+/// The message that comes nearest to an unmet expectation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Near {
+    pub event: usize,
+    pub difference: Difference,
+}
+
+/// Messages captured under a name.
+#[derive(Clone, Debug, Default)]
+pub struct Captures {
+    views: BTreeMap<String, View>,
+    met: BTreeMap<String, (usize, At)>,
+}
+
+impl Captures {
+    pub fn get(&self, name: &str) -> Option<&View> {
+        self.views.get(name)
+    }
+}
+
+/// Captures before the values of the run.
+pub struct Values<'a> {
+    pub captures: &'a Captures,
+    pub context: &'a Context,
+}
+
+impl Lookup for Values<'_> {
+    fn value(&self, place: &str) -> Option<String> {
+        let (owner, field) = place.split_once('.')?;
+        match self.captures.get(owner) {
+            Some(view) => view.value(field),
+            None => self.context.value(place),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct State {
+    /// A stimulus: index of its mark, when, and how it went.
+    mark: Option<(usize, At, StepMark)>,
+    /// Events that met it, in order.
+    met: Vec<(usize, At)>,
+    /// Whether the event that made it complete came after its window.
+    late: bool,
+    /// The event that broke it.
+    broken: Option<(usize, At)>,
+    outcome: Option<usize>,
+    nearest: Option<Near>,
+}
+
+impl<'a> Follower<'a> {
+    pub fn new(steps: &'a [Step], context: &'a Context) -> Follower<'a> {
+        let mut governor = None;
+        let mut governors = Vec::with_capacity(steps.len());
+        for (index, step) in steps.iter().enumerate() {
+            governors.push(governor);
+            if matches!(step.verb, Verb::Do(_) | Verb::Send(_)) {
+                governor = Some(index);
+            }
+        }
+        Follower {
+            steps,
+            context,
+            states: vec![State::default(); steps.len()],
+            governors,
+            captures: Captures::default(),
+            last_lost: At::ZERO,
+        }
+    }
+
+    /// Takes the next event; `index` is its place in the trace.
+    pub fn feed(&mut self, index: usize, event: &Event) {
+        match &event.kind {
+            EventKind::Step { index: step, mark } => {
+                if let Some(state) = self.states.get_mut(*step) {
+                    state.mark.get_or_insert((index, event.at, *mark));
+                }
+            }
+            EventKind::Lost(_) => self.last_lost = event.at,
+            EventKind::Received(frame) if self.context.is_ours(&frame.to) => {
+                self.match_frame(index, event.at, frame);
+            }
+            EventKind::Sent(frame) if !self.context.is_ours(&frame.to) => {
+                self.match_frame(index, event.at, frame);
+            }
+            _ => {}
+        }
+    }
+
+    /// The next thing to do: the first stimulus not yet given, if all that is expected before it was met.
+    pub fn next_stimulus(&self) -> Option<Stimulus<'a>> {
+        let mut ready = At::ZERO;
+        for (index, step) in self.steps.iter().enumerate() {
+            let state = &self.states[index];
+            if step.is_stimulus() {
+                match state.mark {
+                    Some((_, at, StepMark::Done)) => ready = ready.max(at),
+                    Some((_, _, StepMark::Impossible)) => return None,
+                    None => {
+                        let due = match step.verb {
+                            Verb::Wait(time) => Some(ready + time),
+                            _ => None,
+                        };
+                        return Some(Stimulus { index, step, due });
+                    }
+                }
+            } else if let Verb::Expect(expect) = &step.verb {
+                match state.met.get(expect.times.min.saturating_sub(1)) {
+                    Some((_, at)) => ready = ready.max(*at),
+                    None if expect.times.min == 0 => {}
+                    None => return None,
+                }
+            }
+        }
+        None
+    }
+
+    /// When to look again at the latest, if nothing happens before.
+    pub fn deadline(&self) -> Option<At> {
+        let waiting = self.next_stimulus().and_then(|stimulus| stimulus.due);
+        let giving_up = self.open_expects().filter_map(|index| self.gives_up(index));
+        let closing = self.all_met().then(|| self.last_window());
+        giving_up
+            .chain(waiting)
+            .chain(closing)
+            .chain([self.context.limit()])
+            .min()
+    }
+
+    /// Whether the run may end at `now`: all was met and the last window is over, or something is missing
+    /// for good.
+    pub fn is_finished(&self, now: At) -> bool {
+        let impossible = |state: &State| matches!(state.mark, Some((_, _, StepMark::Impossible)));
+        now >= self.context.limit()
+            || self.states.iter().any(impossible)
+            || self
+                .open_expects()
+                .filter_map(|index| self.gives_up(index))
+                .any(|at| now >= at)
+            || (self.all_met() && now >= self.last_window())
+    }
+
+    /// Whether every stimulus was given and every expectation met; what remains is to watch for what must
+    /// not come.
+    pub fn all_met(&self) -> bool {
+        self.steps
+            .iter()
+            .zip(&self.states)
+            .all(|(step, state)| match &step.verb {
+                Verb::Do(_) | Verb::Send(_) | Verb::Wait(_) => {
+                    matches!(state.mark, Some((_, _, StepMark::Done)))
+                }
+                Verb::Expect(expect) => state.met.len() >= expect.times.min,
+                Verb::Never(_) => true,
+            })
+    }
+
+    /// What was captured so far.
+    pub fn captures(&self) -> &Captures {
+        &self.captures
+    }
+
+    /// The values templates are filled from, as of now.
+    pub fn values(&self) -> Values<'_> {
+        Values {
+            captures: &self.captures,
+            context: self.context,
+        }
+    }
+
+    /// What became of each step, in order.
+    pub fn outcomes(&self) -> Vec<StepOutcome> {
+        let all_met = self.all_met();
+        (0..self.steps.len())
+            .map(|index| self.outcome(index, all_met))
+            .collect()
+    }
+
+    fn outcome(&self, index: usize, all_met: bool) -> StepOutcome {
+        let (step, state) = (&self.steps[index], &self.states[index]);
+        let since = self.since(index);
+        let last_met = state.met.last().map(|(_, at)| *at);
+        let (found, at) = match &step.verb {
+            Verb::Do(_) | Verb::Send(_) | Verb::Wait(_) => match state.mark {
+                None => (StepState::NotReached, None),
+                Some((_, at, StepMark::Done)) => (StepState::Done, Some(at)),
+                Some((_, at, StepMark::Impossible)) => (StepState::Impossible, Some(at)),
+            },
+            Verb::Expect(expect) => {
+                let needed = expect.times.min;
+                let met = needed.checked_sub(1).and_then(|last| state.met.get(last));
+                match (state.broken, met) {
+                    (Some((_, at)), _) => (StepState::Violated, Some(at)),
+                    (None, Some((_, at))) if state.late => (StepState::Late, Some(*at)),
+                    (None, Some((_, at))) => (StepState::Met, Some(*at)),
+                    (None, None) if needed == 0 => (StepState::Met, last_met),
+                    (None, None) if since.is_none() => (StepState::NotReached, None),
+                    (None, None) => (StepState::Unmet, None),
+                }
+            }
+            Verb::Never(_) => match state.broken {
+                Some((_, at)) => (StepState::Violated, Some(at)),
+                None if all_met => (StepState::Held, None),
+                None if since.is_none() => (StepState::NotReached, None),
+                None => (StepState::Void, None),
+            },
+        };
+        let met = state.met.iter().map(|(event, _)| *event);
+        let broken = state.broken.map(|(event, _)| event);
+        let events: Vec<usize> = met.chain(broken).collect();
+        let nearest = match found {
+            StepState::Unmet => state.nearest.clone(),
+            _ => None,
+        };
+        StepOutcome {
+            index,
+            setup: step.setup,
+            words: fill_known(&step.to_string(), &self.values()),
+            state: found,
+            events,
+            at,
+            since,
+            outcome: state.outcome,
+            nearest,
+        }
+    }
+
+    fn match_frame(&mut self, event: usize, at: At, frame: &Frame) {
+        let view = View::new(frame);
+        if let Some((index, outcome)) = self.first_met(event, frame, &view) {
+            self.meet(index, event, at, outcome, view);
+            return;
+        }
+        for index in 0..self.steps.len() {
+            let Verb::Never(never) = &self.steps[index].verb else {
+                continue;
+            };
+            if self.states[index].broken.is_none()
+                && self.covers(index, never, event)
+                && never.pattern.matches(frame, &view, &self.values())
+            {
+                self.states[index].broken = Some((event, at));
+            }
+        }
+        self.remember_nearest(event, frame, &view);
+    }
+
+    /// The first expectation in file order that this message meets, and which lawful outcome it is.
+    fn first_met(
+        &self,
+        event: usize,
+        frame: &Frame,
+        view: &View,
+    ) -> Option<(usize, Option<usize>)> {
+        self.expects().find_map(|(index, expect)| {
+            let full = match expect.times.max {
+                None => self.states[index].met.len() >= expect.times.min.max(1),
+                Some(_) => self.states[index].broken.is_some(),
+            };
+            let values = self.values();
+            if full || !self.is_open(index, event) || !expect.pattern.matches(frame, view, &values)
+            {
+                return None;
+            }
+            if expect.outcomes.is_empty() {
+                return Some((index, None));
+            }
+            let lawful = expect.outcomes.iter().position(|outcome| {
+                outcome
+                    .fields
+                    .iter()
+                    .all(|field| field.holds(view, &values))
+            });
+            lawful.map(|outcome| (index, Some(outcome)))
+        })
+    }
+
+    fn meet(&mut self, index: usize, event: usize, at: At, outcome: Option<usize>, view: View) {
+        let Verb::Expect(expect) = &self.steps[index].verb else {
+            return;
+        };
+        let window = self.window_end(index);
+        let state = &mut self.states[index];
+        if expect.times.max == Some(state.met.len()) {
+            state.broken = Some((event, at));
+            return;
+        }
+        state.met.push((event, at));
+        if state.met.len() == expect.times.min {
+            state.late = window.is_some_and(|end| at > end);
+        }
+        state.outcome = state.outcome.or(outcome);
+        if let Some(name) = &expect.name
+            && !self.captures.views.contains_key(name)
+        {
+            self.captures.views.insert(name.clone(), view);
+            self.captures.met.insert(name.clone(), (event, at));
+        }
+    }
+
+    fn remember_nearest(&mut self, event: usize, frame: &Frame, view: &View) {
+        let mut found = Vec::new();
+        for (index, expect) in self.expects() {
+            let unmet = self.states[index].met.len() < expect.times.min;
+            if unmet && expect.pattern.is_near(frame) && self.is_open(index, event) {
+                let values = self.values();
+                let difference = match expect.pattern.difference(frame, view, &values) {
+                    Some(difference) => Some(difference),
+                    None => no_outcome(expect, view, &values),
+                };
+                found.extend(difference.map(|difference| (index, difference)));
+            }
+        }
+        for (index, difference) in found {
+            let nearest = &mut self.states[index].nearest;
+            let is_nearer = nearest
+                .as_ref()
+                .is_none_or(|known| difference.score > known.difference.score);
+            if is_nearer {
+                *nearest = Some(Near { event, difference });
+            }
+        }
+    }
+
+    fn expects(&self) -> impl Iterator<Item = (usize, &'a Expect)> + use<'a> {
+        self.steps
+            .iter()
+            .enumerate()
+            .filter_map(|(index, step)| match &step.verb {
+                Verb::Expect(expect) => Some((index, expect)),
+                _ => None,
+            })
+    }
+
+    /// Expectations that may still be met and were not.
+    fn open_expects(&self) -> impl Iterator<Item = usize> {
+        self.expects()
+            .filter(|(index, expect)| self.states[*index].met.len() < expect.times.min)
+            .map(|(index, _)| index)
+    }
+
+    /// Whether an event at this place in the trace may meet the step: its stimulus was given before, and
+    /// the message it comes after was seen before.
+    fn is_open(&self, index: usize, event: usize) -> bool {
+        let governed =
+            self.governors[index].is_none_or(|governor| self.is_done_before(governor, event));
+        let after = match &self.steps[index].verb {
+            Verb::Expect(expect) => expect.after.as_ref(),
+            Verb::Never(never) => never.after.as_ref(),
+            _ => None,
+        };
+        governed
+            && after.is_none_or(|name| {
+                let met = self.captures.met.get(name);
+                met.is_some_and(|(seen, _)| *seen < event)
+            })
+    }
+
+    fn is_done_before(&self, stimulus: usize, event: usize) -> bool {
+        matches!(self.states[stimulus].mark, Some((mark, _, StepMark::Done)) if mark < event)
+    }
+
+    fn covers(&self, index: usize, never: &Never, event: usize) -> bool {
+        let over = never
+            .until
+            .as_ref()
+            .is_some_and(|name| self.captures.met.contains_key(name));
+        !over && self.is_open(index, event)
+    }
+
+    /// From when the window of a step counts: its last stimulus or wait, and the message it comes after.
+    fn since(&self, index: usize) -> Option<At> {
+        let mut since = At::ZERO;
+        let stimuli = self.steps[..index].iter().zip(&self.states);
+        for (_, state) in stimuli.filter(|(step, _)| step.is_stimulus()) {
+            match state.mark {
+                Some((_, at, StepMark::Done)) => since = since.max(at),
+                _ => return None,
+            }
+        }
+        let after = match &self.steps[index].verb {
+            Verb::Expect(expect) => expect.after.as_ref(),
+            Verb::Never(never) => never.after.as_ref(),
+            _ => None,
+        };
+        match after {
+            Some(name) => Some(since.max(self.captures.met.get(name)?.1)),
+            None => Some(since),
+        }
+    }
+
+    fn window_end(&self, index: usize) -> Option<At> {
+        let Verb::Expect(expect) = &self.steps[index].verb else {
+            return None;
+        };
+        Some(self.since(index)?.max(self.last_lost) + expect.within)
+    }
+
+    /// When to stop waiting: as long again as the window, so that what is late is seen to be late.
+    fn gives_up(&self, index: usize) -> Option<At> {
+        let Verb::Expect(expect) = &self.steps[index].verb else {
+            return None;
+        };
+        Some(self.window_end(index)? + expect.within)
+    }
+
+    /// When nothing can change any more, all being met.
+    fn last_window(&self) -> At {
+        let mut end = At::ZERO;
+        for (index, step) in self.steps.iter().enumerate() {
+            let state = &self.states[index];
+            let (met, mark) = (state.met.last(), state.mark);
+            let seen = met.map(|(_, at)| *at).max(mark.map(|(_, at, _)| at));
+            end = end.max(seen.unwrap_or_default() + QUIET);
+            if !step.setup {
+                end = end.max(self.window_end(index).unwrap_or_default());
+            }
+        }
+        end.min(self.context.limit())
+    }
+}
+
+/// How a message that fits the pattern differs from every lawful outcome.
+fn no_outcome(expect: &Expect, view: &View, values: &Values<'_>) -> Option<Difference> {
+    let words: Vec<_> = expect.outcomes.iter().map(|o| o.to_string()).collect();
+    let mut fields = expect.outcomes.iter().flat_map(|outcome| &outcome.fields);
+    let differs = fields.find(|field| !field.holds(view, values))?;
+    let actual = view.get(differs.layer, &differs.key).unwrap_or_default();
+    Some(Difference {
+        field: differs.name(),
+        expected: words.join(", or "),
+        actual: match actual.is_empty() {
+            true => "none".to_owned(),
+            false => actual.join(", "),
+        },
+        score: Pattern::WHOLE,
+    })
+}
+
+/// How long silence is watched once everything was met.
+const QUIET: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        spec::{Format, RefPoint, Role},
+        suite::{Files, Instance, Names, Suite},
+        trace::{Cast, CastNode, Meta},
+        wire::frame::{Party, Security},
+    };
+
+    /// A scenario of these steps, followed; `sut` names the guest, if there is one.
+    struct Scene {
+        steps: Vec<Step>,
+        context: Context,
+    }
+
+    impl Scene {
+        fn new(steps: &str, sut: &str) -> Scene {
+            let mut files = Files::embedded();
+            files.suites.retain(|(path, _)| path == "requirements.toml");
+            let text = format!(
+                "section = \"t\"\nclause = \"TR 23.844 6.2.1\"\n[[scenario]]\nname = \"t\"\n\
+                 purpose = \"t\"\nrequires = [\"UE-001\"]\ngiven = {{ registered = [] }}\n{steps}"
+            );
+            files.suites.push(("registered/t.toml".to_owned(), text));
+            let suite =
+                Suite::read(&files, Names::default()).unwrap_or_else(|found| panic!("{found}"));
+            let instance = Instance::of(&suite.scenarios[0], 0).remove(0);
+            let node = |name: &str| CastNode {
+                name: name.into(),
+                role: Role::Ue,
+                cast: if name == sut {
+                    Cast::Sut
+                } else {
+                    Cast::Reference
+                },
+                ip: None,
+                listeners: Vec::new(),
+                impu: None,
+            };
+            let meta = Meta {
+                instance: instance.id(),
+                seed: 0,
+                architecture: instance.architecture,
+                options: instance.options,
+                delivery: instance.delivery,
+                transport: "memory".to_owned(),
+                nodes: ["ue-a", "p-cscf", "es-1"].map(node).to_vec(),
+                contents: Vec::new(),
+            };
+            Scene {
+                steps: instance.steps(&suite),
+                context: Context::new(&suite, &instance, &meta),
+            }
+        }
+
+        fn follow(&self, events: &[Event]) -> Follower<'_> {
+            let mut follower = Follower::new(&self.steps, &self.context);
+            for (index, event) in events.iter().enumerate() {
+                follower.feed(index, event);
+            }
+            follower
+        }
+
+        fn states(&self, events: &[Event]) -> Vec<StepState> {
+            let outcomes = self.follow(events).outcomes();
+            outcomes.iter().map(|outcome| outcome.state).collect()
+        }
+    }
+
+    fn ms(millis: u64) -> At {
+        At::from_nanos(millis * 1_000_000)
+    }
+
+    fn done(at: u64, index: usize) -> Event {
+        Event {
+            at: ms(at),
+            kind: EventKind::Step {
+                index,
+                mark: StepMark::Done,
+            },
+        }
+    }
+
+    fn frame(from: &str, to: &str, start: &str) -> Frame {
+        let addr = "192.0.2.1:5060".parse().unwrap();
+        Frame {
+            from: Party::Node(from.into()),
+            to: Party::Node(to.into()),
+            src: addr,
+            dst: addr,
+            on: RefPoint::Gm,
+            format: Format::Sip,
+            link: None,
+            security: Security::Plain,
+            bytes: Bytes::from(format!("{start} SIP/2.0\r\nCall-ID: {start}\r\n\r\n")),
+            framed: true,
+        }
+    }
+
+    fn received(at: u64, from: &str, to: &str, start: &str) -> Event {
+        Event {
+            at: ms(at),
+            kind: EventKind::Received(frame(from, to, start)),
+        }
+    }
+
+    const ASK: &str = r#"
+        [[scenario.step]]
+        do = { node = "ue-a", fetch = "tiny" }
+        [[scenario.step]]
+        expect = { from = "ue-a", to = "p-cscf", sip = { method = "INVITE" }, within = "2s", as = "ask" }
+        [[scenario.step]]
+        never = { from = "ue-a", to = "es-1" }
+    "#;
+
+    #[test]
+    fn an_expectation_is_met_after_its_stimulus_only() {
+        let scene = Scene::new(ASK, "");
+        let invite = |at| received(at, "ue-a", "p-cscf", "INVITE x");
+        assert_eq!(
+            [StepState::Done, StepState::Met, StepState::Held],
+            scene.states(&[done(1, 0), invite(2)])[..]
+        );
+        assert_eq!(
+            [StepState::Done, StepState::Unmet, StepState::Void],
+            scene.states(&[invite(0), done(1, 0)])[..]
+        );
+        assert_eq!(
+            [
+                StepState::NotReached,
+                StepState::NotReached,
+                StepState::NotReached
+            ],
+            scene.states(&[])[..]
+        );
+    }
+
+    #[test]
+    fn a_late_message_is_late_and_a_broken_silence_is_told() {
+        let scene = Scene::new(ASK, "");
+        let events = [
+            done(1, 0),
+            received(5, "ue-a", "es-1", "INVITE x"),
+            received(2500, "ue-a", "p-cscf", "INVITE x"),
+        ];
+        let follower = scene.follow(&events);
+        let outcomes = follower.outcomes();
+        assert_eq!(StepState::Late, outcomes[1].state);
+        assert_eq!(StepState::Violated, outcomes[2].state);
+        assert_eq!([1], outcomes[2].events[..]);
+        assert_eq!(Some(ms(5)), outcomes[2].at);
+    }
+
+    #[test]
+    fn an_unmet_expectation_names_the_nearest_message() {
+        let scene = Scene::new(ASK, "");
+        let events = [
+            done(1, 0),
+            received(3, "ue-a", "p-cscf", "SUBSCRIBE x"),
+            received(5, "ue-a", "es-1", "INVITE x"),
+        ];
+        let nearest = scene.follow(&events).outcomes()[1].nearest.clone().unwrap();
+        assert_eq!(1, nearest.event);
+        assert_eq!("sip method", nearest.difference.field);
+        assert_eq!("INVITE", nearest.difference.expected);
+        assert_eq!("SUBSCRIBE", nearest.difference.actual);
+        let nearest = scene.follow(&[events[0].clone(), events[2].clone()]);
+        let nearest = nearest.outcomes()[1].nearest.clone().unwrap();
+        assert_eq!("to", nearest.difference.field);
+        assert_eq!("es-1", nearest.difference.actual);
+    }
+
+    #[test]
+    fn the_run_waits_twice_the_window_and_then_gives_up() {
+        let scene = Scene::new(ASK, "");
+        let mut follower = scene.follow(&[]);
+        assert_eq!(Some(0), follower.next_stimulus().map(|s| s.index));
+        follower.feed(0, &done(1, 0));
+        assert!(follower.next_stimulus().is_none());
+        assert_eq!(Some(ms(4001)), follower.deadline());
+        assert!(!follower.is_finished(ms(4000)));
+        assert!(follower.is_finished(ms(4001)));
+
+        follower.feed(1, &received(10, "ue-a", "p-cscf", "INVITE x"));
+        assert!(follower.all_met());
+        assert_eq!(Some(ms(2010)), follower.deadline());
+        assert!(follower.is_finished(ms(2010)));
+    }
+
+    #[test]
+    fn a_wait_is_due_after_what_is_expected_before_it() {
+        let steps = format!("{ASK}\n[[scenario.step]]\nwait = \"3s\"\n");
+        let scene = Scene::new(&steps, "");
+        let mut follower = scene.follow(&[done(1, 0)]);
+        assert!(follower.next_stimulus().is_none());
+        follower.feed(1, &received(10, "ue-a", "p-cscf", "INVITE x"));
+        let wait = follower.next_stimulus().unwrap();
+        assert_eq!((3, Some(ms(3010))), (wait.index, wait.due));
+        assert_eq!(Some(ms(3010)), follower.deadline());
+    }
+
+    #[test]
+    fn a_message_meets_one_expectation_and_names_what_comes_after() {
+        let steps = r#"
+            [[scenario.step]]
+            expect = { from = "ue-a", sip = { method = "INVITE" }, as = "first" }
+            [[scenario.step]]
+            expect = { from = "ue-a", sip = { method = "INVITE" }, as = "second" }
+            [[scenario.step]]
+            expect = { from = "p-cscf", sip = { call-id = "${second.call-id}" }, after = "second" }
+        "#;
+        let scene = Scene::new(steps, "");
+        let one = received(1, "ue-a", "p-cscf", "INVITE a");
+        let two = received(2, "ue-a", "p-cscf", "INVITE b");
+        let on = received(3, "p-cscf", "es-1", "INVITE b");
+        use StepState::{Met, NotReached, Unmet};
+        assert_eq!(
+            [Met, Unmet, NotReached],
+            scene.states(std::slice::from_ref(&one))[..]
+        );
+        assert_eq!(
+            [Met, Met, Met],
+            scene.states(&[one.clone(), two.clone(), on.clone()])[..]
+        );
+        assert_eq!([Met, Met, Unmet], scene.states(&[on, one, two])[..]);
+    }
+
+    #[test]
+    fn times_are_counted_and_more_is_a_violation() {
+        let steps = r#"
+            [[scenario.step]]
+            expect = { from = "ue-a", sip = { method = "INVITE" }, times = 2 }
+        "#;
+        let scene = Scene::new(steps, "");
+        let invites: Vec<_> = (0..3)
+            .map(|n| received(n, "ue-a", "p-cscf", "INVITE a"))
+            .collect();
+        assert_eq!([StepState::Unmet], scene.states(&invites[..1])[..]);
+        assert_eq!([StepState::Met], scene.states(&invites[..2])[..]);
+        assert_eq!([StepState::Violated], scene.states(&invites)[..]);
+    }
+
+    #[test]
+    fn what_a_guest_receives_counts_when_it_is_sent() {
+        let sent = Event {
+            at: ms(2),
+            kind: EventKind::Sent(frame("ue-a", "p-cscf", "INVITE x")),
+        };
+        let events = [done(1, 0), sent];
+        assert_eq!(StepState::Unmet, Scene::new(ASK, "").states(&events)[1]);
+        assert_eq!(StepState::Met, Scene::new(ASK, "p-cscf").states(&events)[1]);
+    }
+
+    #[test]
+    fn a_window_counts_from_the_last_loss() {
+        let scene = Scene::new(ASK, "");
+        let lost = Event {
+            at: ms(1500),
+            kind: EventKind::Lost(frame("ue-a", "p-cscf", "INVITE x")),
+        };
+        let events = [
+            done(1, 0),
+            lost,
+            received(3000, "ue-a", "p-cscf", "INVITE x"),
+        ];
+        assert_eq!(StepState::Met, scene.states(&events)[1]);
+    }
+
+    #[test]
+    fn the_lawful_outcome_that_came_is_told() {
+        let steps = r#"
+            [[scenario.step]]
+            expect = { from = "ue-a", one-of = [
+                { sip = { method = "INVITE" }, source = "a" },
+                { sip = { method = "SUBSCRIBE" }, source = "b", leniency = "lenient" },
+            ] }
+        "#;
+        let scene = Scene::new(steps, "");
+        let other = received(1, "ue-a", "p-cscf", "PUBLISH x");
+        let outcomes = scene.follow(std::slice::from_ref(&other)).outcomes();
+        let nearest = outcomes[0].nearest.clone().unwrap().difference;
+        assert_eq!(
+            "sip method INVITE, or sip method SUBSCRIBE",
+            nearest.expected
+        );
+        assert_eq!("PUBLISH", nearest.actual);
+        let lawful = received(2, "ue-a", "p-cscf", "SUBSCRIBE x");
+        let outcomes = scene.follow(&[other, lawful]).outcomes();
+        assert_eq!(
+            (StepState::Met, Some(1)),
+            (outcomes[0].state, outcomes[0].outcome)
+        );
+    }
+
+    fn any_event() -> impl Strategy<Value = (u64, u8)> {
+        (0u64..400, 0u8..5)
+    }
+
+    fn event((at, kind): (u64, u8)) -> Event {
+        match kind {
+            0 => done(at, 0),
+            1 => received(at, "ue-a", "p-cscf", "INVITE x"),
+            2 => received(at, "ue-a", "es-1", "INVITE x"),
+            3 => received(at, "ue-a", "p-cscf", "BYE x"),
+            _ => Event {
+                at: ms(at),
+                kind: EventKind::Lost(frame("ue-a", "p-cscf", "INVITE x")),
+            },
+        }
+    }
+
+    static SCENE: LazyLock<Scene> = LazyLock::new(|| Scene::new(ASK, ""));
+
+    proptest! {
+        #[test]
+        fn what_is_met_stays_met_and_what_is_broken_stays_broken(
+            mut plan in proptest::collection::vec(any_event(), 0..12),
+            cut in 0usize..12,
+        ) {
+            plan.sort_by_key(|(at, _)| *at);
+            let events: Vec<_> = plan.into_iter().map(event).collect();
+            let cut = cut.min(events.len());
+            let scene = &*SCENE;
+            let before = scene.follow(&events[..cut]).outcomes();
+            let after = scene.follow(&events).outcomes();
+            for (before, after) in before.iter().zip(&after) {
+                if before.state == StepState::Violated {
+                    prop_assert_eq!(before, after);
+                }
+                if matches!(before.state, StepState::Met | StepState::Late) {
+                    prop_assert_eq!(before.state, after.state);
+                    prop_assert_eq!(before.at, after.at);
+                }
+            }
+        }
+
+        #[test]
+        fn following_live_and_again_gives_the_same(
+            mut plan in proptest::collection::vec(any_event(), 0..12),
+        ) {
+            plan.sort_by_key(|(at, _)| *at);
+            let events: Vec<_> = plan.into_iter().map(event).collect();
+            let scene = &*SCENE;
+            let mut live = Follower::new(&scene.steps, &scene.context);
+            for (index, event) in events.iter().enumerate() {
+                live.next_stimulus();
+                live.deadline();
+                live.is_finished(event.at);
+                live.feed(index, event);
+                live.outcomes();
+            }
+            prop_assert_eq!(scene.follow(&events).outcomes(), live.outcomes());
+        }
+    }
+}

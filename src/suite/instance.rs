@@ -1,0 +1,134 @@
+//! A scenario in one configuration with one seed: what is actually played.
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    Suite,
+    prologue::prologue,
+    scenario::{Choice, Scenario, Step},
+    topology::{Node, Topology},
+};
+use crate::{
+    random::{Random, derive},
+    spec::{Architecture, Delivery, Options, RequestPath},
+    trace::ContentName,
+};
+
+/// One play of a scenario. Prints as its id.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    pub scenario: Arc<Scenario>,
+    pub architecture: Architecture,
+    pub options: Options,
+    pub delivery: Delivery,
+    pub seed: u64,
+}
+
+impl Instance {
+    /// Every configuration of a scenario, in order.
+    pub fn of(scenario: &Arc<Scenario>, seed: u64) -> Vec<Instance> {
+        let mut all = Vec::new();
+        for &architecture in &scenario.architectures {
+            for options in Options::all().filter(|options| is_asked_for(scenario, *options)) {
+                all.push(Instance {
+                    scenario: scenario.clone(),
+                    architecture,
+                    options,
+                    delivery: scenario.delivery.unwrap_or(usual_delivery(options)),
+                    seed,
+                });
+            }
+        }
+        all
+    }
+
+    /// `registered/step-3-piece-request/asks-through-the-p-cscf@ut.ims.ims#41`. Where a scenario is true
+    /// in both architectures, the architecture stands first behind the `@`.
+    pub fn id(&self) -> String {
+        format!("{}#{}", self.path(), self.seed)
+    }
+
+    /// The id without the seed.
+    pub fn path(&self) -> String {
+        let architecture = match self.scenario.architectures.len() {
+            0 | 1 => String::new(),
+            _ => format!("{}.", self.architecture),
+        };
+        format!("{}@{architecture}{}", self.scenario.id, self.options)
+    }
+
+    pub fn topology<'s>(&self, suite: &'s Suite) -> Option<&'s Topology> {
+        let own = self.architecture.word();
+        suite.topology(self.scenario.topology.as_deref().unwrap_or(own))
+    }
+
+    /// The subscriber a node plays in this scenario.
+    pub fn user<'s>(&'s self, suite: &'s Suite, node: &str) -> Option<&'s str> {
+        match self.scenario.given.users.get(node) {
+            Some(user) => Some(user),
+            None => self.topology(suite)?.node(node)?.user.as_deref(),
+        }
+    }
+
+    /// What a node holds at the start.
+    pub fn holds(&self, node: &Node) -> Vec<(String, Vec<u32>)> {
+        let given = self.scenario.given.holds.get(node.name.as_str());
+        given.unwrap_or(&node.holds).clone()
+    }
+
+    /// The swarm id a content has in this run: fresh, so that a guest that outlives a scenario needs no
+    /// reset.
+    pub fn swarm(&self, content: &str) -> String {
+        let seed = derive(self.seed, &[&self.id(), "swarm", content]);
+        format!("{content}-{}", Random::new(seed).token(8))
+    }
+
+    /// All contents under their swarm ids.
+    pub fn content_names(&self, suite: &Suite) -> Vec<ContentName> {
+        let contents = suite.contents.all.iter();
+        contents
+            .map(|content| ContentName {
+                fixture: content.name.clone(),
+                swarm: self.swarm(&content.name),
+            })
+            .collect()
+    }
+
+    /// The steps of this configuration: what is given first, then the scenario's own.
+    pub fn steps(&self, suite: &Suite) -> Vec<Step> {
+        let mut steps = prologue(suite, self);
+        steps.extend(self.scenario.steps.iter().filter(|s| self.has(s)).cloned());
+        steps
+    }
+
+    fn has(&self, step: &Step) -> bool {
+        let when = step.when;
+        when.pins.allow(self.options)
+            && when.architecture.is_none_or(|a| a == self.architecture)
+            && when.delivery.is_none_or(|d| d == self.delivery)
+    }
+}
+
+impl fmt::Display for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.id())
+    }
+}
+
+/// What the Controller does unless a scenario says otherwise.
+pub fn usual_delivery(options: Options) -> Delivery {
+    match options.request {
+        RequestPath::Ims => Delivery::Delegate,
+        RequestPath::Direct => Delivery::Redirect,
+    }
+}
+
+/// Options neither pinned nor varied take their defaults.
+fn is_asked_for(scenario: &Scenario, options: Options) -> bool {
+    let usual = Options::default();
+    let is_free = |choice| scenario.over.contains(&choice) || scenario.pins.has(choice);
+    scenario.pins.allow(options)
+        && (is_free(Choice::PeerList) || options.peer_list == usual.peer_list)
+        && (is_free(Choice::Request) || options.request == usual.request)
+        && (is_free(Choice::Status) || options.status == usual.status)
+}

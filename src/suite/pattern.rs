@@ -1,0 +1,390 @@
+//! What a message has to look like: who sends it to whom, where, and a test for each field named. A
+//! pattern says in plain words what it expects and what was found instead.
+
+use std::fmt;
+
+use regex::Regex;
+
+use super::{
+    template::{Lookup, Template, fill_known},
+    view::{Layer, View},
+};
+use crate::{
+    spec::RefPoint,
+    wire::frame::{Frame, Party},
+};
+
+/// A message that is looked for.
+#[derive(Clone, Debug, Default)]
+pub struct Pattern {
+    /// Any of these nodes; anybody if empty.
+    pub from: Vec<String>,
+    pub to: Vec<String>,
+    pub on: Vec<RefPoint>,
+    pub fields: Vec<FieldTest>,
+}
+
+/// A test on one field.
+#[derive(Clone, Debug)]
+pub struct FieldTest {
+    pub layer: Layer,
+    /// A known field or a header name.
+    pub key: String,
+    pub test: Test,
+}
+
+/// What a field's values have to be.
+#[derive(Clone, Debug)]
+pub enum Test {
+    /// All values, joined by ", ", are this text.
+    Is(Template),
+    /// Its one value is this number.
+    Number(i64),
+    /// One of the tests holds.
+    OneOf(Vec<Test>),
+    /// Every test holds.
+    All(Vec<Test>),
+    /// Some value matches.
+    Matches(Regex),
+    /// Some value contains this text.
+    Has(Template),
+    /// No value contains this text.
+    Lacks(Template),
+    /// There is no value.
+    Absent,
+    /// There is one at least.
+    Present,
+    /// Its one value is at least this number.
+    AtLeast(i64),
+    /// Its one value is at most this number.
+    AtMost(i64),
+    /// There are so many values.
+    Count(usize),
+    /// The values are these, in any order, and none else but those that begin like one of `besides`.
+    Exactly {
+        members: Vec<Template>,
+        besides: Vec<Template>,
+    },
+}
+
+/// The first way in which a message differs from a pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// `to`, `on`, `sip method`, `sdp file-range`.
+    pub field: String,
+    pub expected: String,
+    pub actual: String,
+    /// How much of the pattern held before: the larger, the nearer.
+    pub score: usize,
+}
+
+impl Pattern {
+    /// A score no partial match reaches.
+    pub const WHOLE: usize = 1000;
+
+    /// Whether envelope and places fit; the fields are another matter.
+    pub fn admits(&self, frame: &Frame) -> bool {
+        self.is_near(frame) && is_among(&frame.to, &self.to)
+    }
+
+    /// Whether the right party sent it at the right place, to whomever.
+    pub fn is_near(&self, frame: &Frame) -> bool {
+        is_among(&frame.from, &self.from) && (self.on.is_empty() || self.on.contains(&frame.on))
+    }
+
+    /// Whether this is the message looked for.
+    pub fn matches(&self, frame: &Frame, view: &View, lookup: &dyn Lookup) -> bool {
+        self.admits(frame) && self.fields.iter().all(|field| field.holds(view, lookup))
+    }
+
+    /// `None` if the message is the one looked for, else the first field that differs.
+    pub fn difference(
+        &self,
+        frame: &Frame,
+        view: &View,
+        lookup: &dyn Lookup,
+    ) -> Option<Difference> {
+        let mut tally = Tally::default();
+        tally.count(is_among(&frame.from, &self.from), 100, 0, || Difference {
+            field: "from".to_owned(),
+            expected: self.from.join(" or "),
+            actual: frame.from.to_string(),
+            score: 0,
+        });
+        tally.count(is_among(&frame.to, &self.to), 20, 0, || Difference {
+            field: "to".to_owned(),
+            expected: self.to.join(" or "),
+            actual: frame.to.to_string(),
+            score: 0,
+        });
+        let is_there = self.on.is_empty() || self.on.contains(&frame.on);
+        tally.count(is_there, 20, 0, || Difference {
+            field: "on".to_owned(),
+            expected: words(&self.on).join(" or "),
+            actual: frame.on.to_string(),
+            score: 0,
+        });
+        for field in &self.fields {
+            let values = view.get(field.layer, &field.key);
+            let holds = values.as_ref().is_some_and(|v| field.test.holds(v, lookup));
+            // A field that is there but differs is nearer than one that is not.
+            let almost = usize::from(values.as_ref().is_some_and(|v| !v.is_empty()));
+            let weight = if field.is_title() { 10 } else { 2 };
+            tally.count(holds, weight, almost, || Difference {
+                field: field.name(),
+                expected: field.test.in_words(lookup),
+                actual: match &values {
+                    None => format!("no {} in {}", field.layer, view.title()),
+                    Some(values) if values.is_empty() => "none".to_owned(),
+                    Some(values) => values.join(", "),
+                },
+                score: 0,
+            });
+        }
+        tally.first.map(|difference| Difference {
+            score: tally.score,
+            ..difference
+        })
+    }
+
+    /// Every template in it.
+    pub fn templates(&self) -> Vec<&Template> {
+        let mut all = Vec::new();
+        for field in &self.fields {
+            field.test.collect(&mut all);
+        }
+        all
+    }
+}
+
+impl FieldTest {
+    pub fn holds(&self, view: &View, lookup: &dyn Lookup) -> bool {
+        let values = view.get(self.layer, &self.key);
+        values.is_some_and(|values| self.test.holds(&values, lookup))
+    }
+
+    /// `sip method`.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.layer, self.key)
+    }
+
+    /// Whether it says what kind of message this is rather than how it looks.
+    fn is_title(&self) -> bool {
+        matches!(
+            self.key.as_str(),
+            "method" | "status" | "for" | "command" | "request" | "response" | "Event"
+        )
+    }
+}
+
+impl Test {
+    fn holds(&self, values: &[String], lookup: &dyn Lookup) -> bool {
+        let filled = |template: &Template| template.fill(lookup).ok();
+        let number = || match values {
+            [one] => one.trim().parse::<i64>().ok(),
+            _ => None,
+        };
+        match self {
+            Test::Is(template) => filled(template).is_some_and(|text| values.join(", ") == text),
+            Test::Number(wanted) => number() == Some(*wanted),
+            Test::OneOf(tests) => tests.iter().any(|test| test.holds(values, lookup)),
+            Test::All(tests) => tests.iter().all(|test| test.holds(values, lookup)),
+            Test::Matches(regex) => values.iter().any(|value| regex.is_match(value)),
+            Test::Has(template) => {
+                filled(template).is_some_and(|text| values.iter().any(|v| v.contains(&text)))
+            }
+            Test::Lacks(template) => {
+                filled(template).is_some_and(|text| !values.iter().any(|v| v.contains(&text)))
+            }
+            Test::Absent => values.is_empty(),
+            Test::Present => !values.is_empty(),
+            Test::AtLeast(least) => number().is_some_and(|n| n >= *least),
+            Test::AtMost(most) => number().is_some_and(|n| n <= *most),
+            Test::Count(count) => values.len() == *count,
+            Test::Exactly { members, besides } => {
+                let members: Option<Vec<_>> = members.iter().map(filled).collect();
+                let besides: Option<Vec<_>> = besides.iter().map(filled).collect();
+                match (members, besides) {
+                    (Some(members), Some(besides)) => are_exactly(values, members, &besides),
+                    _ => false,
+                }
+            }
+        }
+    }
+
+    /// In plain words, with the places filled whose values are known.
+    fn in_words(&self, lookup: &dyn Lookup) -> String {
+        fill_known(&self.to_string(), lookup)
+    }
+
+    fn collect<'a>(&'a self, all: &mut Vec<&'a Template>) {
+        match self {
+            Test::Is(template) | Test::Has(template) | Test::Lacks(template) => all.push(template),
+            Test::OneOf(tests) | Test::All(tests) => {
+                tests.iter().for_each(|test| test.collect(all));
+            }
+            Test::Exactly { members, besides } => all.extend(members.iter().chain(besides)),
+            _ => {}
+        }
+    }
+}
+
+impl fmt::Display for Test {
+    /// In plain words, to be read after the field's name and "expected".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |items: &[String], between: &str| items.join(between);
+        match self {
+            Test::Is(template) => write!(f, "{template}"),
+            Test::Number(number) => write!(f, "{number}"),
+            Test::OneOf(tests) => {
+                let words: Vec<_> = tests.iter().map(Test::to_string).collect();
+                f.write_str(&list(&words, " or "))
+            }
+            Test::All(tests) => {
+                let words: Vec<_> = tests.iter().map(Test::to_string).collect();
+                f.write_str(&list(&words, " and "))
+            }
+            Test::Matches(regex) => write!(f, "a match of /{regex}/"),
+            Test::Has(template) => write!(f, "a value with \"{template}\""),
+            Test::Lacks(template) => write!(f, "no value with \"{template}\""),
+            Test::Absent => f.write_str("none"),
+            Test::Present => f.write_str("a value"),
+            Test::AtLeast(least) => write!(f, "at least {least}"),
+            Test::AtMost(most) => write!(f, "at most {most}"),
+            Test::Count(count) => write!(f, "{count} values"),
+            Test::Exactly { members, .. } => {
+                let words: Vec<_> = members.iter().map(Template::to_string).collect();
+                write!(f, "exactly {}", list(&words, ", "))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Pattern {
+    /// `ue-a → p-cscf on Gm: INVITE with sdp file-range 65537-131072`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |names: &[String]| match names.is_empty() {
+            true => "anybody".to_owned(),
+            false => names.join(" or "),
+        };
+        write!(f, "{} → {}", names(&self.from), names(&self.to))?;
+        if !self.on.is_empty() {
+            write!(f, " on {}", words(&self.on).join(" or "))?;
+        }
+        let (titles, rest): (Vec<_>, Vec<_>) = self.fields.iter().partition(|t| t.is_title());
+        if self.fields.is_empty() {
+            return f.write_str(": anything");
+        }
+        let titles: Vec<_> = titles
+            .iter()
+            .map(|field| match field.key.as_str() {
+                "for" => format!("to {}", field.test),
+                _ => field.test.to_string(),
+            })
+            .collect();
+        let rest: Vec<_> = rest
+            .iter()
+            .map(|field| format!("{} {}", field.name(), field.test))
+            .collect();
+        match (titles.is_empty(), rest.is_empty()) {
+            (false, true) => write!(f, ": {}", titles.join(" ")),
+            (true, false) => write!(f, ": {}", rest.join(", ")),
+            _ => write!(f, ": {} with {}", titles.join(" "), rest.join(", ")),
+        }
+    }
+}
+
+/// What holds of a pattern so far, and the first thing that does not.
+#[derive(Default)]
+struct Tally {
+    score: usize,
+    first: Option<Difference>,
+}
+
+impl Tally {
+    fn count(
+        &mut self,
+        holds: bool,
+        weight: usize,
+        almost: usize,
+        differs: impl FnOnce() -> Difference,
+    ) {
+        self.score += if holds { weight } else { almost };
+        if !holds && self.first.is_none() {
+            self.first = Some(differs());
+        }
+    }
+}
+
+fn words(points: &[RefPoint]) -> Vec<&'static str> {
+    points.iter().map(|on| on.word()).collect()
+}
+
+fn is_among(party: &Party, names: &[String]) -> bool {
+    names.is_empty() || names.iter().any(|name| party.is(name))
+}
+
+fn are_exactly(values: &[String], mut members: Vec<String>, besides: &[String]) -> bool {
+    for value in values {
+        match members.iter().position(|member| member == value) {
+            Some(found) => {
+                members.swap_remove(found);
+            }
+            None if besides.iter().any(|b| value.starts_with(b.as_str())) => {}
+            None => return false,
+        }
+    }
+    members.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    impl Lookup for Nobody {
+        fn value(&self, _place: &str) -> Option<String> {
+            None
+        }
+    }
+
+    fn template(text: &str) -> Template {
+        Template::parse(text).unwrap()
+    }
+
+    fn holds(test: &Test, values: &[&str]) -> bool {
+        let values: Vec<_> = values.iter().map(|v| (*v).to_owned()).collect();
+        test.holds(&values, &Nobody)
+    }
+
+    #[test]
+    fn tests_hold_for_what_they_say() {
+        assert!(holds(&Test::Is(template("a, b")), &["a", "b"]));
+        assert!(!holds(&Test::Is(template("a")), &["a", "b"]));
+        assert!(holds(&Test::Number(200), &["200"]));
+        assert!(!holds(&Test::Number(200), &[]));
+        assert!(holds(&Test::Has(template("ue-b")), &["x", "sip:ue-b@y"]));
+        assert!(!holds(&Test::Lacks(template("ue-b")), &["sip:ue-b@y"]));
+        assert!(holds(&Test::Lacks(template("ue-b")), &[]));
+        assert!(holds(&Test::Absent, &[]));
+        assert!(!holds(&Test::Present, &[]));
+        assert!(holds(&Test::AtLeast(3), &["3"]));
+        assert!(!holds(&Test::AtMost(2), &["3"]));
+        assert!(holds(&Test::Count(2), &["a", "a"]));
+        assert!(!holds(&Test::Is(template("${a.b}")), &["x"]));
+    }
+
+    #[test]
+    fn exactly_tolerates_only_what_is_named_besides() {
+        let test = Test::Exactly {
+            members: vec![template("b 1"), template("e 2")],
+            besides: vec![template("a ")],
+        };
+        assert!(holds(&test, &["e 2", "b 1"]));
+        assert!(holds(&test, &["e 2", "a ", "b 1"]));
+        assert!(!holds(&test, &["e 2"]));
+        assert!(!holds(&test, &["e 2", "b 1", "c 1"]));
+        assert!(!holds(&test, &["e 2", "b 1", "b 1"]));
+    }
+}

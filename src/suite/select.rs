@@ -1,0 +1,156 @@
+//! Which scenarios are meant: globs over ids and filters over everything else. What matches nothing is an
+//! error, with the nearest names.
+
+use wildmatch::WildMatch;
+
+use super::{
+    Suite,
+    diagnostic::nearest,
+    instance::Instance,
+    scenario::{Pins, Scenario},
+};
+use crate::spec::{Role, Strength};
+
+/// A selection; empty lists select everything.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// `registered/*`, `*/step-3*/*`, `registered/step-3-piece-request`, an instance id.
+    pub globs: Vec<String>,
+    pub requirements: Vec<String>,
+    /// A clause or its beginning: `TR 23.844 6.2.1`, `RFC 7846`.
+    pub clauses: Vec<String>,
+    pub levels: Vec<Strength>,
+    pub roles: Vec<Role>,
+    pub tags: Vec<String>,
+    pub options: Pins,
+}
+
+impl Selection {
+    /// The instances meant, in suite order.
+    pub fn instances(&self, suite: &Suite, seed: u64) -> Result<Vec<Instance>, NothingSelected> {
+        let mut selected = Vec::new();
+        for scenario in &suite.scenarios {
+            if !self.admits(suite, scenario) {
+                continue;
+            }
+            for instance in Instance::of(scenario, seed) {
+                if self.options.allow(instance.options) && self.names(scenario, Some(&instance)) {
+                    selected.push(instance);
+                }
+            }
+        }
+        match selected.is_empty() {
+            true => Err(self.nothing(suite)),
+            false => Ok(selected),
+        }
+    }
+
+    /// Whether every filter but options and globs admits the scenario.
+    fn admits(&self, suite: &Suite, scenario: &Scenario) -> bool {
+        let rows = || {
+            let ids = scenario.requires.iter();
+            ids.filter_map(|id| suite.ledger.get(id))
+        };
+        let among = |list: &[String], found: &[String]| {
+            list.is_empty() || list.iter().any(|wanted| found.contains(wanted))
+        };
+        let clause = |wanted: &String| {
+            scenario.clause.to_string().starts_with(wanted.as_str())
+                || rows().any(|row| {
+                    let clause = row.requirement.clause.to_string();
+                    clause.starts_with(wanted.as_str())
+                })
+        };
+        among(&self.requirements, &scenario.requires)
+            && among(&self.tags, &scenario.tags)
+            && (self.clauses.is_empty() || self.clauses.iter().any(clause))
+            && (self.levels.is_empty() || self.levels.contains(&scenario.level))
+            && (self.roles.is_empty()
+                || rows().any(|row| self.roles.contains(&row.requirement.role)))
+    }
+
+    /// Whether a glob names the scenario, its file, its folder, or the instance.
+    fn names(&self, scenario: &Scenario, instance: Option<&Instance>) -> bool {
+        self.globs.is_empty()
+            || self.globs.iter().any(|glob| {
+                let glob = glob.trim_end_matches('/');
+                let matches = |text: &str| WildMatch::new(glob).matches(text);
+                let mut parents = scenario.id.match_indices('/');
+                matches(&scenario.id)
+                    || parents.any(|(end, _)| matches(&scenario.id[..end]))
+                    || instance.is_some_and(|i| matches(&i.path()) || matches(&i.id()))
+            })
+    }
+
+    fn nothing(&self, suite: &Suite) -> NothingSelected {
+        let ids: Vec<&str> = suite.scenarios.iter().map(|s| s.id.as_str()).collect();
+        let mut near = Vec::new();
+        for glob in &self.globs {
+            let plain = glob.split(['@', '#']).next().unwrap_or_default();
+            let last = plain.rsplit('/').next().unwrap_or_default();
+            let names = ids
+                .iter()
+                .map(|id| id.rsplit('/').next().unwrap_or_default());
+            let by_name = nearest(last, names).and_then(|name| {
+                let mut ids = ids.iter();
+                ids.find(|id| id.ends_with(&format!("/{name}")))
+            });
+            let folders = ids.iter().flat_map(|id| {
+                id.match_indices('/')
+                    .map(|(end, _)| &id[..end])
+                    .collect::<Vec<_>>()
+            });
+            let whole = nearest(plain, ids.iter().copied().chain(folders));
+            near.extend(whole.or(by_name.copied()).map(str::to_owned));
+        }
+        let known_ids = suite.ledger.ids();
+        for id in &self.requirements {
+            near.extend(nearest(id, known_ids.iter().copied()).map(str::to_owned));
+        }
+        let tags = suite.scenarios.iter().flat_map(|s| &s.tags);
+        let tags: Vec<&str> = tags.map(String::as_str).collect();
+        for tag in &self.tags {
+            near.extend(nearest(tag, tags.iter().copied()).map(str::to_owned));
+        }
+        near.dedup();
+        NothingSelected {
+            selection: self.to_string(),
+            near,
+        }
+    }
+}
+
+impl std::fmt::Display for Selection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut words = self.globs.clone();
+        words.extend(self.requirements.iter().map(|r| format!("requirement {r}")));
+        words.extend(self.clauses.iter().map(|c| format!("clause {c}")));
+        words.extend(self.levels.iter().map(|l| format!("level {l}")));
+        words.extend(self.roles.iter().map(|r| format!("role {r}")));
+        words.extend(self.tags.iter().map(|t| format!("tag {t}")));
+        if self.options != Pins::default() {
+            words.push("the options asked for".to_owned());
+        }
+        f.write_str(&words.join(" with "))
+    }
+}
+
+/// No scenario is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NothingSelected {
+    pub selection: String,
+    /// The nearest names.
+    pub near: Vec<String>,
+}
+
+impl std::fmt::Display for NothingSelected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "no scenario matches {}", self.selection)?;
+        match self.near.is_empty() {
+            true => f.write_str(", see peerproof list"),
+            false => write!(f, ", did you mean {}?", self.near.join(" or ")),
+        }
+    }
+}
+
+impl std::error::Error for NothingSelected {}

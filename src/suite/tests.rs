@@ -1,0 +1,435 @@
+//! Tests over whole files: what is embedded reads without a mistake, and each kind of mistake is found
+//! where it stands.
+
+use super::*;
+
+/// The embedded fixtures with a ledger row and one scenario file of the test's own.
+fn read(scenarios: &str) -> Result<Suite, Diagnostics> {
+    let mut files = Files::embedded();
+    files.suites = vec![
+        (
+            "registered/step-9-test.toml".to_owned(),
+            scenarios.to_owned(),
+        ),
+        ("requirements.toml".to_owned(), LEDGER.to_owned()),
+    ];
+    let names = Names {
+        deviations: Some(&["ue-skips-p-cscf"]),
+        checks: Some(&["content-hash"]),
+    };
+    Suite::read(&files, names)
+}
+
+/// A file of one scenario: `extra` keys, then `steps`.
+fn scenario(extra: &str, steps: &str) -> String {
+    format!("{HEAD}{extra}\n{steps}")
+}
+
+/// The one mistake in a file, as a line without its path.
+fn mistake(text: &str) -> String {
+    let found = read(text).expect_err("there is a mistake");
+    let lines: Vec<_> = found.items().iter().map(Diagnostic::line).collect();
+    assert_eq!(1, lines.len(), "one mistake expected: {lines:#?}");
+    let line = &lines[0];
+    let path = "suites/registered/step-9-test.toml:";
+    line.strip_prefix(path).unwrap_or(line).to_owned()
+}
+
+/// What is said of one mistake, wherever it stands.
+fn message(text: &str) -> String {
+    let line = mistake(text);
+    line.splitn(3, ':')
+        .nth(2)
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+#[test]
+fn what_is_embedded_reads_without_a_mistake() {
+    if let Err(found) = Suite::embedded(Names::default()) {
+        panic!("{found}");
+    }
+}
+
+#[test]
+fn a_right_file_has_no_mistakes() {
+    let suite = read(&scenario("kills = [\"ue-skips-p-cscf\"]", STEPS)).unwrap();
+    let scenario = &suite.scenarios[0];
+    assert_eq!("registered/step-9-test/asks", scenario.id);
+    assert_eq!(Strength::Must, scenario.level);
+    assert_eq!(3, scenario.steps.len());
+    assert_eq!(
+        "ue-a → p-cscf on Gm: INVITE within 2 s",
+        scenario.steps[1].to_string()
+    );
+}
+
+#[test]
+fn all_mistakes_of_all_files_come_at_once() {
+    let mut files = Files::embedded();
+    let text = scenario("purpos = 1", STEPS);
+    files.suites = vec![
+        ("registered/a.toml".to_owned(), text.clone()),
+        ("registered/b.toml".to_owned(), text),
+        (
+            "requirements.toml".to_owned(),
+            LEDGER.replace("\"must\"", "\"most\""),
+        ),
+    ];
+    let found = Suite::read(&files, Names::default()).unwrap_err();
+    let mut paths: Vec<_> = found.items().iter().map(|d| &*d.source.path).collect();
+    paths.dedup();
+    assert_eq!(
+        [
+            "suites/requirements.toml",
+            "suites/registered/a.toml",
+            "suites/registered/b.toml"
+        ],
+        paths[..]
+    );
+}
+
+#[test]
+fn unknown_keys_are_refused() {
+    assert_eq!(
+        "9:1: unknown key \"purpos\", not among the 15 known (did you mean \"purpose\"?)",
+        mistake(&scenario("purpos = 1", STEPS))
+    );
+}
+
+#[test]
+fn unknown_reference_points_are_refused() {
+    let text = scenario("", &STEPS.replace("\"Gm\", sip", "\"Gn\", sip"));
+    assert_eq!(
+        "unknown reference point \"Gn\", expected one of Gm, Mw, Isc, Cx, Ut, Dedicated, Cdn, Data \
+         (did you mean \"Gm\"?)",
+        message(&text)
+    );
+}
+
+#[test]
+fn unknown_nodes_are_refused() {
+    let text = scenario("", &STEPS.replace("\"p-cscf\"", "\"p-csfc\""));
+    let said = message(&text);
+    assert!(said.starts_with("unknown node \"p-csfc\""), "{said}");
+    assert!(said.ends_with("(did you mean \"p-cscf\"?)"), "{said}");
+}
+
+#[test]
+fn unknown_requirements_are_refused() {
+    let text = scenario("", STEPS).replace("[\"UE-001\"]", "[\"UE-001\", \"UE-01\"]");
+    assert_eq!(
+        "unknown requirement \"UE-01\", expected one of UE-001 (did you mean \"UE-001\"?)",
+        message(&text)
+    );
+}
+
+#[test]
+fn unknown_deviations_and_checks_are_refused() {
+    let said = message(&scenario("kills = [\"ue-skips-p-cscff\"]", STEPS));
+    assert!(said.starts_with("unknown deviation"), "{said}");
+    let said = message(&scenario("checks = [\"content-has\"]", STEPS));
+    assert!(said.starts_with("unknown check"), "{said}");
+}
+
+#[test]
+fn unknown_contents_topologies_and_subscribers_are_refused() {
+    let said = message(&scenario("given = { content = \"three-piece\" }", STEPS));
+    assert!(said.starts_with("unknown content"), "{said}");
+    let said = message(&scenario("topology = \"registerd\"", STEPS));
+    assert!(said.starts_with("unknown topology"), "{said}");
+    let said = message(&scenario("given = { users = { ue-d = \"ue-e\" } }", STEPS));
+    assert!(said.starts_with("unknown subscriber"), "{said}");
+}
+
+#[test]
+fn unknown_captures_are_refused() {
+    let after = STEPS.replace("within = \"2s\"", "after = \"ask\"");
+    let said = message(&scenario("", &after));
+    assert!(
+        said.starts_with("unknown captured message \"ask\""),
+        "{said}"
+    );
+    let until = STEPS.replace("never = { ", "never = { until = \"nothing\", ");
+    let said = message(&scenario("", &until));
+    assert!(
+        said.starts_with("unknown captured message \"nothing\""),
+        "{said}"
+    );
+    let place = STEPS.replace("\"INVITE\"", "\"INVITE\", Route = \"${aks.route}\"");
+    let said = message(&scenario("", &place));
+    assert!(
+        said.starts_with("unknown name in a template \"aks\""),
+        "{said}"
+    );
+}
+
+#[test]
+fn unknown_fields_are_refused() {
+    let said = message(&scenario("", &STEPS.replace("method =", "methd =")));
+    assert!(said.starts_with("unknown sip field \"methd\""), "{said}");
+    assert!(said.ends_with("(did you mean \"method\"?)"), "{said}");
+    let text = STEPS.replace("\"INVITE\"", "\"INVITE\", uri = \"${es-1.impi-}\"");
+    let said = message(&scenario("", &text));
+    assert!(said.starts_with("unknown field of node es-1"), "{said}");
+}
+
+#[test]
+fn empty_steps_are_refused() {
+    assert_eq!(
+        "a scenario without steps, expected one at least",
+        message(&scenario("step = []", ""))
+    );
+    let said = message(&scenario("", &format!("{STEPS}\n[[scenario.step]]\n")));
+    assert!(said.starts_with("a step with 0 verbs"), "{said}");
+    let said = message(&scenario("", &STEPS.replace("fetch = \"tiny\"", "")));
+    assert!(said.starts_with("0 actions in one do"), "{said}");
+    let said = message(&scenario("", "[[scenario.step]]\nwait = \"2s\"\n"));
+    assert!(
+        said.starts_with("a scenario that expects nothing"),
+        "{said}"
+    );
+}
+
+#[test]
+fn lawful_outcomes_without_source_are_refused() {
+    let one_of = "one-of = [{ sip = { status = 403 } }], within";
+    let said = message(&scenario("", &STEPS.replace("within", one_of)));
+    assert!(
+        said.starts_with("a lawful outcome without source"),
+        "{said}"
+    );
+    let one_of = "one-of = [{ sip = { status = 403 }, source = \"RFC 3261 21.4.4\" }], within";
+    assert!(read(&scenario("", &STEPS.replace("within", one_of))).is_ok());
+}
+
+#[test]
+fn wrong_types_times_and_names_are_refused() {
+    let said = message(&scenario("", &STEPS.replace("\"2s\"", "\"2 sec\"")));
+    assert!(
+        said.starts_with("found \"2 sec\", expected a time"),
+        "{said}"
+    );
+    let said = message(&scenario("", &STEPS.replace("\"2s\"", "2")));
+    assert!(said.starts_with("found a value of type integer"), "{said}");
+    let said = message(&scenario("", STEPS).replace("\"asks\"", "\"Asks it\""));
+    assert!(said.contains("a fact in kebab case"), "{said}");
+    let said = message(&scenario("over = [\"reqest\"]", STEPS));
+    assert!(said.starts_with("unknown option"), "{said}");
+    let said = message(&scenario(
+        "over = [\"request\"]\noptions = { request = \"ims\" }",
+        STEPS,
+    ));
+    assert!(said.contains("is pinned and cannot be varied"), "{said}");
+}
+
+#[test]
+fn broken_toml_is_told_with_its_place() {
+    let line = mistake("section = \n");
+    assert!(line.starts_with("1:"), "{line}");
+}
+
+#[test]
+fn a_missing_key_is_told() {
+    let text = scenario("", STEPS).replace("purpose = \"It asks.\"\n", "");
+    assert_eq!("\"purpose\" is missing (add purpose = …)", message(&text));
+}
+
+#[test]
+fn piece_numbers_and_holdings_are_checked() {
+    let given = "given = { holds = { es-1 = { tiny = [4] } } }";
+    let said = message(&scenario(given, STEPS));
+    assert!(said.contains("expected a piece from 1 to 3"), "{said}");
+}
+
+#[test]
+fn a_content_with_an_empty_piece_is_refused() {
+    let mut files = Files::embedded();
+    let (_, contents) = &mut files
+        .fixtures
+        .iter_mut()
+        .find(|f| f.0 == "contents.toml")
+        .unwrap();
+    contents.push_str("\n[[content]]\nname = \"empty-last\"\nrule = \"x\"\npieces = [1, 1, 0]\n");
+    let found = Suite::read(&files, Names::default()).unwrap_err();
+    assert!(found.items()[0].message.contains("no piece may be empty"));
+}
+
+#[test]
+fn a_wrong_digest_is_refused() {
+    let mut files = Files::embedded();
+    let (_, contents) = &mut files
+        .fixtures
+        .iter_mut()
+        .find(|f| f.0 == "contents.toml")
+        .unwrap();
+    *contents = contents.replace("54ca1bbc", "54ca1bbd");
+    let found = Suite::read(&files, Names::default()).unwrap_err();
+    assert!(found.items()[0].message.contains("digest is 54ca1bbc"));
+}
+
+#[test]
+fn the_three_pieces_are_those_of_the_rule() {
+    let suite = Suite::embedded(Names::default()).unwrap();
+    let content = suite.contents.get("three-pieces").unwrap();
+    assert_eq!(196_613, content.bytes.len());
+    assert_eq!(0xda56_485f_u32.to_be_bytes(), content.bytes[..4]);
+    let value = |field| content.value(field).unwrap();
+    assert_eq!("131073-196613", value("piece-3.file-range"));
+    assert_eq!("bytes=65536-131071", value("piece-2.range"));
+    assert_eq!(
+        "sha-1:94:18:BD:DB:73:76:B2:56:76:DD:CB:7D:83:F5:29:42:15:33:15:00",
+        value("hash")
+    );
+    assert_eq!(
+        "aeb355689d0d9194349231a5dacf8f20127d3444f4e9be30873ce65b1656fd85",
+        value("piece-3.sha256")
+    );
+}
+
+#[test]
+fn sockets_give_each_node_its_own_loopback_address() {
+    let suite = Suite::embedded(Names::default()).unwrap();
+    for topology in &suite.topologies {
+        let ips = topology
+            .nodes
+            .iter()
+            .map(|n| n.ip_on(Ground::Loopback { network: 1 }));
+        let distinct: std::collections::BTreeSet<_> = ips.collect();
+        assert_eq!(topology.nodes.len(), distinct.len(), "{}", topology.name);
+        assert!(distinct.iter().all(|ip| ip.is_loopback()));
+    }
+}
+
+#[test]
+fn a_scenario_is_repeated_over_what_it_says() {
+    let suite = read(&scenario("over = [\"peer-list\", \"status\"]", STEPS)).unwrap();
+    let paths: Vec<_> = Instance::of(&suite.scenarios[0], 41)
+        .iter()
+        .map(Instance::id)
+        .collect();
+    assert_eq!(
+        [
+            "registered/step-9-test/asks@ut.ims.ims#41",
+            "registered/step-9-test/asks@ut.ims.ut#41",
+            "registered/step-9-test/asks@ims.ims.ims#41",
+            "registered/step-9-test/asks@ims.ims.ut#41",
+        ],
+        paths[..]
+    );
+    let again = suite.instance(&paths[2]).unwrap();
+    assert_eq!(paths[2], again.to_string());
+}
+
+#[test]
+fn each_instance_has_swarm_ids_of_its_own() {
+    let suite = read(&scenario("over = [\"status\"]", STEPS)).unwrap();
+    let instances = Instance::of(&suite.scenarios[0], 1);
+    let swarms: Vec<_> = instances.iter().map(|i| i.swarm("tiny")).collect();
+    assert_ne!(swarms[0], swarms[1]);
+    assert_eq!(swarms[0], instances[0].swarm("tiny"));
+}
+
+#[test]
+fn a_selection_that_matches_nothing_names_the_nearest() {
+    let suite = read(&scenario("tags = [\"smoke\"]", STEPS)).unwrap();
+    let select = |glob: &str| Selection {
+        globs: vec![glob.to_owned()],
+        ..Selection::default()
+    };
+    for glob in [
+        "registered",
+        "*/step-9*",
+        "registered/step-9-test/asks",
+        "registered/step-9-test/asks@ut.ims.ims#7",
+        "*asks",
+    ] {
+        assert_eq!(
+            1,
+            select(glob).instances(&suite, 7).unwrap().len(),
+            "{glob}"
+        );
+    }
+    let nothing = select("registered/step-9-test/akss").instances(&suite, 7);
+    assert_eq!(
+        "no scenario matches registered/step-9-test/akss, did you mean registered/step-9-test/asks?",
+        nothing.unwrap_err().to_string()
+    );
+    let tagged = Selection {
+        tags: vec!["smoek".to_owned()],
+        ..Selection::default()
+    };
+    assert_eq!(["smoke"], tagged.instances(&suite, 7).unwrap_err().near[..]);
+    let by_role = |role| Selection {
+        roles: vec![role],
+        ..Selection::default()
+    };
+    assert!(by_role(Role::Ue).instances(&suite, 7).is_ok());
+    assert!(by_role(Role::Hss).instances(&suite, 7).is_err());
+}
+
+#[test]
+fn everybody_who_registers_is_registered_before_the_first_step() {
+    let given = "given = { content = \"three-pieces\" }";
+    let suite = read(&scenario(given, STEPS)).unwrap();
+    let instance = &Instance::of(&suite.scenarios[0], 1)[0];
+    let steps = instance.steps(&suite);
+    let did = |action: &Action| -> Vec<&str> {
+        let steps = steps.iter().filter_map(|step| match &step.verb {
+            Verb::Do(step) if &step.action == action => Some(step.node.as_str()),
+            _ => None,
+        });
+        steps.collect()
+    };
+    assert_eq!(
+        ["ue-a", "ue-b", "es-1", "os-1", "ue-c", "ue-d"],
+        did(&Action::Register)[..]
+    );
+    let announce = |piece| Action::Announce {
+        content: "three-pieces".to_owned(),
+        pieces: vec![piece],
+    };
+    assert_eq!(["ue-b"], did(&announce(1))[..]);
+    assert_eq!(["es-1"], did(&announce(2))[..]);
+    assert_eq!(["os-1"], did(&announce(3))[..]);
+    assert!(steps.iter().take(18).all(|step| step.setup));
+    assert_eq!(3, steps.iter().filter(|step| !step.setup).count());
+}
+
+use crate::{
+    io::Action,
+    spec::{Role, Strength},
+};
+
+const LEDGER: &str = r#"
+[[requirement]]
+id       = "UE-001"
+title    = "The UE asks where the list says."
+clause   = "TR 23.844 6.2.1 step 3"
+basis    = "source-text"
+strength = "must"
+role     = "ue"
+observed = ["Gm"]
+"#;
+
+const HEAD: &str = r#"section = "Test"
+clause = "TR 23.844 6.2.1 step 3"
+
+[[scenario]]
+name = "asks"
+purpose = "It asks."
+requires = ["UE-001"]
+
+"#;
+
+const STEPS: &str = r#"
+[[scenario.step]]
+do = { node = "ue-a", fetch = "tiny" }
+
+[[scenario.step]]
+expect = { from = "ue-a", to = "p-cscf", on = "Gm", sip = { method = "INVITE" }, within = "2s" }
+
+[[scenario.step]]
+never = { from = "ue-a", to = "es-1", on = "Gm" }
+"#;

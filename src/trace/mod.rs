@@ -1,0 +1,162 @@
+//! What happened, in order: every frame verbatim, every link event, every note, every step mark. Knows
+//! nothing of how a frame is decoded.
+
+pub mod jsonl;
+pub mod pcapng;
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    io::{LinkEvent, Note},
+    spec::{Architecture, Delivery, Options, RefPoint, Role},
+    time::At,
+    wire::frame::{Frame, LinkId, NodeName},
+};
+
+/// The record of one run of one scenario.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    pub meta: Meta,
+    pub events: Vec<Event>,
+}
+
+/// What must be known to read the events again tomorrow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// `registered/step-3-piece-request/asks-through-the-p-cscf@ut.ims.ims#41`.
+    pub instance: String,
+    pub seed: u64,
+    pub architecture: Architecture,
+    pub options: Options,
+    pub delivery: Delivery,
+    /// "memory" or "sockets".
+    pub transport: String,
+    pub nodes: Vec<CastNode>,
+    /// Contents by fixture name, under the swarm ids of this run.
+    pub contents: Vec<ContentName>,
+}
+
+impl Meta {
+    /// Whether what arrives at a party is recorded: it is a node, and not a guest.
+    pub fn sees_arrivals_at(&self, party: &crate::wire::frame::Party) -> bool {
+        party
+            .node()
+            .and_then(|name| self.nodes.iter().find(|node| node.name == *name))
+            .is_some_and(|node| node.cast != Cast::Sut)
+    }
+}
+
+/// A node and who played it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CastNode {
+    pub name: NodeName,
+    pub role: Role,
+    pub cast: Cast,
+    /// Where its own connections leave from; `None` for a guest whose address is not ours to give.
+    pub ip: Option<std::net::IpAddr>,
+    pub listeners: Vec<Listener>,
+    /// IMPU, if it is a subscriber.
+    pub impu: Option<String>,
+}
+
+/// Where a node is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    pub on: RefPoint,
+    pub format: crate::spec::Format,
+    pub transport: ListenTransport,
+    pub addr: SocketAddr,
+}
+
+/// Datagrams, streams, or both on one port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ListenTransport {
+    Udp,
+    Tcp,
+    Tls,
+}
+
+/// A content under the name it has in one run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContentName {
+    /// The fixture: `three-pieces`.
+    pub fixture: String,
+    /// The swarm id in this run.
+    pub swarm: String,
+}
+
+/// Who plays a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cast {
+    /// Ours.
+    #[default]
+    Reference,
+    /// The system under test.
+    Sut,
+    /// Sends only what the steps say.
+    Script,
+    /// Ours, breaking one named rule, and under test for it.
+    Deviant,
+    /// Ours, breaking one named rule so that others can show what they do about it; not judged.
+    Foil,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub at: At,
+    pub kind: EventKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// A node of ours handed a frame to the transport.
+    Sent(Frame),
+    /// A frame arrived at a node of ours.
+    Received(Frame),
+    /// The network lost it on the way.
+    Lost(Frame),
+    Link {
+        node: NodeName,
+        link: LinkId,
+        on: RefPoint,
+        event: LinkEvent,
+    },
+    Noted {
+        node: NodeName,
+        note: Note,
+    },
+    /// The scenario reached a step.
+    Step {
+        index: usize,
+        mark: StepMark,
+    },
+    /// The trace hit its limit: what follows is missing, so nothing may pass.
+    Truncated,
+}
+
+/// What became of a step when it was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepMark {
+    /// A `do` or `send` was carried out, a `wait` is over.
+    Done,
+    /// The party could not be made to do it.
+    Impossible,
+}
+
+impl Event {
+    /// The frame, if it is about one.
+    pub fn frame(&self) -> Option<&Frame> {
+        match &self.kind {
+            EventKind::Sent(frame) | EventKind::Received(frame) | EventKind::Lost(frame) => {
+                Some(frame)
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! Writes PPSTP as the grammar of RFC 7846 3.2 and 3.3 has it: arrays where it says arrays, numbers where
+//! it says numbers, members in its order, compact. The `cds` members come last in their object.
+
+use std::fmt::{Display, Write};
+
+use super::{
+    ActionCds, Body, Connect, ErrorCode, Find, Listed, Manifest, Message, PeerAddr, PeerCds,
+    PeerInfo, PeerNum, Pieces, Request, Response, Stat, StatCds, SwarmAction, SwarmResult, VERSION,
+};
+
+impl Message {
+    /// The JSON text.
+    pub fn to_json(&self) -> String {
+        match self {
+            Message::Request(request) => request.to_json(),
+            Message::Response(response) => response.to_json(),
+        }
+    }
+}
+
+impl Request {
+    /// The JSON text.
+    pub fn to_json(&self) -> String {
+        let mut json = Writer::new(512);
+        json.raw("{\"PPSPTrackerProtocol\":{\"version\":");
+        json.number(VERSION);
+        json.string("request_type", self.body.request_type());
+        json.string("transaction_id", &self.transaction_id);
+        json.string("peer_id", &self.peer_id);
+        match &self.body {
+            Body::Connect(connect) => json.connect(connect),
+            Body::Find(find) => json.find(find),
+            Body::StatReport(report) if report.stat.is_empty() => {}
+            Body::StatReport(report) => {
+                json.name("stat_report");
+                json.raw("{\"type\":\"STREAM_STATS\"");
+                json.name("stat");
+                json.list(&report.stat, Writer::stat);
+                json.raw("}");
+            }
+        }
+        json.raw("}}");
+        json.text
+    }
+}
+
+impl Response {
+    /// The JSON text.
+    pub fn to_json(&self) -> String {
+        let listed: usize = self
+            .swarm_result
+            .iter()
+            .map(|result| result.peers.as_ref().map_or(0, Vec::len))
+            .sum();
+        let mut json = Writer::new(512 + 320 * listed);
+        json.raw("{\"PPSPTrackerProtocol\":{\"version\":");
+        json.number(VERSION);
+        json.integer("response_type", u8::from(self.error != ErrorCode::None));
+        json.integer("error_code", self.error.number());
+        json.string("transaction_id", &self.transaction_id);
+        if let Some(addr) = &self.peer_addr {
+            json.name("peer_addr");
+            json.peer_addr(addr);
+        }
+        if !self.swarm_result.is_empty() {
+            json.name("swarm_result");
+            json.list(&self.swarm_result, Writer::swarm_result);
+        }
+        json.raw("}}");
+        json.text
+    }
+}
+
+impl Listed {
+    /// Its JSON text, written when first asked for.
+    pub(super) fn json(&self) -> &str {
+        self.0.1.get_or_init(|| {
+            let mut json = Writer::new(320);
+            json.peer_info(self);
+            json.text.into_boxed_str()
+        })
+    }
+}
+
+/// The text so far.
+struct Writer {
+    text: String,
+}
+
+impl Writer {
+    fn new(capacity: usize) -> Writer {
+        Writer {
+            text: String::with_capacity(capacity),
+        }
+    }
+
+    fn connect(&mut self, connect: &Connect) {
+        self.name("connect");
+        self.raw("{");
+        self.optional_peer_num(connect.peer_num.as_ref());
+        if !connect.peer_addr.is_empty() {
+            self.name("peer_addr");
+            self.list(&connect.peer_addr, Writer::peer_addr);
+        }
+        self.name("swarm_action");
+        self.list(&connect.swarm_action, Writer::swarm_action);
+        self.raw("}");
+    }
+
+    fn find(&mut self, find: &Find) {
+        self.name("find");
+        self.raw("{");
+        self.string("swarm_id", &find.swarm_id);
+        self.optional_peer_num(find.peer_num.as_ref());
+        self.raw("}");
+    }
+
+    fn optional_peer_num(&mut self, peer_num: Option<&PeerNum>) {
+        let Some(num) = peer_num else { return };
+        self.name("peer_num");
+        self.raw("{");
+        self.integer("peer_count", num.peer_count);
+        self.optional_string("ability_nat", num.ability_nat.map(|nat| nat.word()));
+        let rest = [
+            ("concurrent_links", num.concurrent_links),
+            ("online_time", num.online_time),
+            ("upload_bandwidth", num.upload_bandwidth),
+        ];
+        for (name, value) in rest {
+            if let Some(value) = value {
+                self.integer(name, value);
+            }
+        }
+        self.raw("}");
+    }
+
+    fn swarm_action(&mut self, action: &SwarmAction) {
+        self.raw("{");
+        self.string("swarm_id", &action.swarm_id);
+        self.string("action", action.action.word());
+        self.string("peer_mode", action.peer_mode.word());
+        if let Some(cds) = &action.cds {
+            self.name("cds");
+            self.action_cds(cds);
+        }
+        self.raw("}");
+    }
+
+    fn peer_addr(&mut self, addr: &PeerAddr) {
+        let kind = if addr.ip.is_ipv4() { "ipv4" } else { "ipv6" };
+        self.raw("{\"ip_address\":{");
+        self.string("address_type", kind);
+        self.string("address", &addr.ip.to_string());
+        self.raw("}");
+        self.integer("port", addr.port);
+        self.integer("priority", addr.priority);
+        self.string("type", addr.kind.word());
+        self.optional_string(
+            "connection",
+            addr.connection.map(|connection| connection.word()),
+        );
+        self.optional_string("asn", addr.asn.as_deref());
+        self.optional_string("peer_protocol", addr.peer_protocol.as_deref());
+        self.raw("}");
+    }
+
+    fn stat(&mut self, stat: &Stat) {
+        self.raw("{");
+        self.string("swarm_id", &stat.swarm_id);
+        self.integer("uploaded_bytes", stat.uploaded_bytes);
+        self.integer("downloaded_bytes", stat.downloaded_bytes);
+        self.integer("available_bandwidth", stat.available_bandwidth);
+        self.integer("concurrent_links", stat.concurrent_links);
+        if let Some(cds) = &stat.cds {
+            self.name("cds");
+            self.stat_cds(cds);
+        }
+        self.raw("}");
+    }
+
+    fn swarm_result(&mut self, result: &SwarmResult) {
+        self.raw("{");
+        self.string("swarm_id", &result.swarm_id);
+        self.integer("result", u8::from(!result.successful));
+        if let Some(peers) = &result.peers {
+            self.name("peer_group");
+            self.raw("{");
+            self.name("peer_info");
+            self.list(peers, |json, peer| json.raw(peer.json()));
+            self.raw("}");
+        }
+        if let Some(manifest) = &result.manifest {
+            self.name("cds");
+            self.manifest(manifest);
+        }
+        self.raw("}");
+    }
+
+    fn peer_info(&mut self, peer: &PeerInfo) {
+        self.raw("{");
+        self.string("peer_id", &peer.peer_id);
+        self.name("peer_addr");
+        self.peer_addr(&peer.peer_addr);
+        if let Some(cds) = &peer.cds {
+            self.name("cds");
+            self.peer_cds(cds);
+        }
+        self.raw("}");
+    }
+
+    fn peer_cds(&mut self, cds: &PeerCds) {
+        self.raw("{");
+        self.optional_string("sip_uri", cds.sip_uri.as_deref());
+        self.optional_string("url", cds.url.as_deref());
+        self.pieces(&cds.pieces);
+        self.optional_string("role", cds.role.map(|role| role.word()));
+        self.raw("}");
+    }
+
+    fn action_cds(&mut self, cds: &ActionCds) {
+        self.raw("{");
+        self.optional_string("sip_uri", cds.sip_uri.as_deref());
+        self.optional_string("url", cds.url.as_deref());
+        self.pieces(&cds.pieces);
+        self.optional_string("role", cds.role.map(|role| role.word()));
+        if let Some(manifest) = &cds.content {
+            self.name("content");
+            self.manifest(manifest);
+        }
+        self.raw("}");
+    }
+
+    fn stat_cds(&mut self, cds: &StatCds) {
+        self.raw("{");
+        self.pieces(&cds.pieces);
+        self.name("complete");
+        self.raw(if cds.complete { "true" } else { "false" });
+        if !cds.peer_used.is_empty() {
+            self.name("peer_used");
+            self.list(&cds.peer_used, |json, id| json.quoted(id));
+        }
+        self.raw("}");
+    }
+
+    fn pieces(&mut self, pieces: &Pieces) {
+        self.name("pieces");
+        self.text.push('[');
+        for (index, n) in pieces.iter().enumerate() {
+            if index > 0 {
+                self.text.push(',');
+            }
+            self.number(n);
+        }
+        self.text.push(']');
+    }
+
+    fn manifest(&mut self, manifest: &Manifest) {
+        self.raw("{");
+        self.integer("size", manifest.size);
+        self.optional_string("sha1", manifest.sha1.map(|digest| hex(&digest)).as_deref());
+        self.string("sha256", &hex(&manifest.sha256));
+        self.name("pieces");
+        self.list(&manifest.pieces, |json, piece| {
+            json.raw("{");
+            json.integer("n", piece.n);
+            json.integer("first", piece.first);
+            json.integer("len", piece.len);
+            json.string("sha256", &hex(&piece.sha256));
+            json.raw("}");
+        });
+        self.raw("}");
+    }
+
+    fn raw(&mut self, text: &str) {
+        self.text.push_str(text);
+    }
+
+    /// A member's name, after a comma unless it is the first.
+    fn name(&mut self, name: &str) {
+        if !self.text.ends_with('{') {
+            self.text.push(',');
+        }
+        self.text.push('"');
+        self.text.push_str(name);
+        self.text.push_str("\":");
+    }
+
+    fn integer(&mut self, name: &str, value: impl Display) {
+        self.name(name);
+        self.number(value);
+    }
+
+    fn number(&mut self, value: impl Display) {
+        write!(self.text, "{value}").expect("a String takes everything");
+    }
+
+    fn string(&mut self, name: &str, value: &str) {
+        self.name(name);
+        self.quoted(value);
+    }
+
+    fn optional_string(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.string(name, value);
+        }
+    }
+
+    fn quoted(&mut self, value: &str) {
+        let is_plain = |octet: u8| octet >= 0x20 && octet != b'"' && octet != b'\\';
+        if value.bytes().all(is_plain) {
+            self.text.push('"');
+            self.text.push_str(value);
+            self.text.push('"');
+        } else {
+            self.text
+                .push_str(&serde_json::Value::from(value).to_string());
+        }
+    }
+
+    fn list<T>(&mut self, items: &[T], mut write: impl FnMut(&mut Writer, &T)) {
+        self.text.push('[');
+        for (index, item) in items.iter().enumerate() {
+            if index > 0 {
+                self.text.push(',');
+            }
+            write(self, item);
+        }
+        self.text.push(']');
+    }
+}
+
+/// Lower-case hexadecimal digits.
+fn hex(octets: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * octets.len());
+    for octet in octets {
+        write!(text, "{octet:02x}").expect("a String takes everything");
+    }
+    text
+}

@@ -1,0 +1,256 @@
+//! The program as it is typed: exit codes, messages, and what it leaves behind.
+
+mod folder;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::{Command as Process, Stdio},
+};
+
+use assert_cmd::Command;
+use folder::Folder;
+use serde_json::Value;
+
+#[test]
+fn help_names_every_exit_code() {
+    let help = said(peerproof().arg("--help").assert().code(0));
+    for code in ["130", "70", "2", "1", "7", "8", "6", "5", "3", "4", "0"] {
+        let is_named = help
+            .lines()
+            .any(|line| line.trim_start().starts_with(&format!("{code}  ")));
+        assert!(is_named, "{code} in\n{help}");
+    }
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    peerproof().arg("rnu").assert().code(2);
+    peerproof()
+        .args(["run", "--transport", "pigeon"])
+        .assert()
+        .code(2);
+    peerproof()
+        .args(["list", "--option", "request=pigeon"])
+        .assert()
+        .code(2);
+    peerproof().args(["report", "no-such-run"]).assert().code(2);
+    peerproof()
+        .args(["explain", "no-such-word"])
+        .assert()
+        .code(2);
+}
+
+#[test]
+fn a_selector_that_matches_nothing_exits_with_4_and_names_the_nearest() {
+    let id = first_scenario();
+    let typo = format!("{id}x");
+    let error = complained(peerproof().args(["run", &typo]).assert().code(4));
+    assert!(error.contains(&id), "{error}");
+}
+
+#[test]
+fn the_suites_within_have_no_mistakes() {
+    let said = said(peerproof().arg("lint").assert().code(0));
+    assert!(said.starts_with("no mistakes"), "{said}");
+}
+
+#[test]
+fn a_mistake_in_a_suite_exits_with_2_and_is_drawn_with_a_caret() {
+    let folder = Folder::new("mistake");
+    let file = folder.path().join("registered/wrong.toml");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, "section = 7\nclaus = \"TR 23.844 6.2.1\"\n").unwrap();
+    for command in ["lint", "run", "list"] {
+        let assert = peerproof()
+            .arg(command)
+            .arg("--suites")
+            .arg(folder.path())
+            .assert();
+        let error = complained(assert.code(2));
+        assert!(error.contains("registered/wrong.toml"), "{error}");
+        assert!(error.contains('^') || error.contains('━'), "{error}");
+    }
+    let assert = peerproof()
+        .args(["lint", "--format", "json", "--suites"])
+        .arg(folder.path())
+        .assert();
+    let mistakes: Value = serde_json::from_str(&said(assert.code(2))).unwrap();
+    assert!(mistakes.as_array().is_some_and(|all| !all.is_empty()));
+}
+
+#[test]
+fn a_dry_run_names_instances_and_plays_nothing() {
+    let folder = Folder::new("dry");
+    let id = first_scenario();
+    let assert = peerproof()
+        .current_dir(folder.path())
+        .args(["run", "--dry-run", &id])
+        .assert();
+    let said = said(assert.code(0));
+    assert!(said.starts_with(&format!("{id}@")), "{said}");
+    assert_eq!(0, fs::read_dir(folder.path()).unwrap().count());
+}
+
+#[test]
+fn a_run_leaves_everything_that_reports_are_drawn_from() {
+    let folder = Folder::new("leaves");
+    let id = first_instance();
+    peerproof()
+        .current_dir(folder.path())
+        .args(["run", &id, "--report", "junit,text"])
+        .assert()
+        .code(0);
+    let run = folder.path().join("peerproof-out/latest");
+    for file in ["results.json", "junit.xml", "report.txt"] {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    for file in ["trace.jsonl", "ladder.txt", "evidence.pcapng"] {
+        assert!(run.join(&id).join(file).is_file(), "{file}");
+    }
+
+    // Without the suites, from the folder alone.
+    let before = fs::read(run.join("junit.xml")).unwrap();
+    fs::remove_file(run.join("junit.xml")).unwrap();
+    peerproof()
+        .current_dir(folder.path())
+        .args(["report", "--report", "junit"])
+        .assert()
+        .code(0);
+    assert_eq!(before, fs::read(run.join("junit.xml")).unwrap());
+
+    let judged = said(
+        peerproof()
+            .current_dir(folder.path())
+            .args(["judge", "latest"])
+            .assert()
+            .code(0),
+    );
+    assert!(judged.contains("as recorded"), "{judged}");
+
+    let replay = format!("latest/{id}");
+    let replayed = said(
+        peerproof()
+            .current_dir(folder.path())
+            .args(["replay", &replay])
+            .assert()
+            .code(0),
+    );
+    assert!(
+        replayed.contains("identical, octet for octet"),
+        "{replayed}"
+    );
+    assert!(
+        replayed.contains("──▶") || replayed.contains("▶│"),
+        "{replayed}"
+    );
+}
+
+#[test]
+fn a_trace_changed_after_the_run_is_refused() {
+    let folder = Folder::new("changed");
+    let id = first_instance();
+    let run = folder.path().join("run");
+    peerproof()
+        .arg("run")
+        .arg(&id)
+        .arg("--out")
+        .arg(&run)
+        .assert()
+        .code(0);
+    let trace = run.join(&id).join("trace.jsonl");
+    let mut text = fs::read_to_string(&trace).unwrap();
+    text.push('\n');
+    fs::write(&trace, text).unwrap();
+    let error = complained(peerproof().arg("judge").arg(&run).assert().code(2));
+    assert!(error.contains("it was changed after the run"), "{error}");
+}
+
+#[test]
+fn a_run_folder_is_never_mixed_with_another() {
+    let folder = Folder::new("taken");
+    fs::write(folder.path().join("something"), "").unwrap();
+    peerproof()
+        .args(["run", "--out"])
+        .arg(folder.path())
+        .assert()
+        .code(2);
+}
+
+#[test]
+fn a_signal_ends_a_run_with_a_partial_report() {
+    let folder = Folder::new("signal");
+    let run = folder.path().join("run");
+    let mut child = Process::new(env!("CARGO_BIN_EXE_peerproof"))
+        .args(["run", &first_scenario(), "--repeat", "100000", "--out"])
+        .arg(&run)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    let killed = Process::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    while output.read_line(&mut line).unwrap() > 0 {}
+    assert_eq!(Some(130), child.wait().unwrap().code());
+    let results: Value =
+        serde_json::from_slice(&fs::read(run.join("results.json")).unwrap()).unwrap();
+    assert_eq!(Some(true), results["run"]["interrupted"].as_bool());
+    let played = results["instances"].as_array().unwrap().len();
+    assert!((1..100_000).contains(&played), "{played}");
+}
+
+#[test]
+fn lists_are_read_by_machines() {
+    let list = said(
+        peerproof()
+            .args(["list", "--format", "json"])
+            .assert()
+            .code(0),
+    );
+    let rows: Value = serde_json::from_str(&list).unwrap();
+    assert_eq!(Some(first_scenario().as_str()), rows[0]["id"].as_str());
+}
+
+#[test]
+fn every_word_of_ours_is_explained() {
+    for word in [
+        "pass",
+        "inconclusive",
+        "fail",
+        "error",
+        "130",
+        "0",
+        &first_scenario(),
+    ] {
+        let said = said(peerproof().args(["explain", word]).assert().code(0));
+        assert!(said.len() > 40, "{said}");
+    }
+}
+
+fn peerproof() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_peerproof"))
+}
+
+fn said(assert: assert_cmd::assert::Assert) -> String {
+    String::from_utf8(assert.get_output().stdout.clone()).unwrap()
+}
+
+fn complained(assert: assert_cmd::assert::Assert) -> String {
+    String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+}
+
+fn first_scenario() -> String {
+    let list = said(peerproof().arg("list").assert().code(0));
+    list.split_whitespace().next().unwrap().to_owned()
+}
+
+fn first_instance() -> String {
+    let list = said(peerproof().args(["list", "--instances"]).assert().code(0));
+    list.split_whitespace().next().unwrap().to_owned()
+}

@@ -62,7 +62,7 @@ impl Player<'_> {
                     Err(panic) => self.broken(instance, "the judge", panic),
                 };
                 let ladder = folder::instance_ladder(&recorded.trace, &result);
-                let drawn = ladder.text(Look::default());
+                let drawn = ladder.text(Look::WIDE);
                 folder.store(&folder::ladder_file(&id), drawn.as_bytes())?;
                 folder.store(&folder::capture_file(&id), &pcapng::write(&recorded.trace))?;
                 Ok(result)

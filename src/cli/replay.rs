@@ -84,7 +84,12 @@ impl Replay {
         let mut result = gather::played(player.suite, instance, trace, stored.clone(), &judgement);
         result.replay = format!("peerproof replay {}{}", self.what, self.suites.words());
         let ladder = folder::instance_ladder(trace, &result);
-        print(&terminal::detail(&result, Ok(Some(ladder)), look()))?;
+        print(&terminal::detail(
+            &result,
+            Ok(Some(ladder)),
+            usize::MAX,
+            look(),
+        ))?;
         if let Some((folder, before)) = before {
             print(&compared(folder, before, &stored, &recorded.text)?)?;
         }

@@ -192,6 +192,8 @@ impl Run {
         results: mpsc::Receiver<(usize, io::Result<InstanceResult>)>,
     ) -> Result<Vec<InstanceResult>, Failure> {
         let bar = progress(instances.len());
+        let ids: Vec<String> = instances.iter().map(Instance::id).collect();
+        let column = terminal::column(ids.iter().map(String::as_str));
         let mut done: Vec<Option<InstanceResult>> = vec![None; instances.len()];
         let mut shown = 0;
         for (number, result) in results {
@@ -202,21 +204,21 @@ impl Run {
             {
                 let whole: Vec<InstanceResult> =
                     done[shown..end].iter().flatten().cloned().collect();
-                bar.suspend(|| self.show(&whole))?;
+                bar.suspend(|| self.show(&whole, column))?;
                 shown = end;
             }
         }
         bar.finish_and_clear();
         let rest: Vec<InstanceResult> = done[shown..].iter().flatten().cloned().collect();
-        self.show(&rest)?;
+        self.show(&rest, column)?;
         Ok(done.into_iter().flatten().collect())
     }
 
-    fn show(&self, results: &[InstanceResult]) -> Result<(), Failure> {
+    fn show(&self, results: &[InstanceResult], column: usize) -> Result<(), Failure> {
         if self.format == Format::Json {
             return Ok(());
         }
-        terminal::groups(results).try_for_each(|group| print(&terminal::lines(group, look())))
+        terminal::groups(results).try_for_each(|group| print(&terminal::lines(group, column)))
     }
 
     /// Addresses on loopback are the same for every instance, so over sockets they take turns.

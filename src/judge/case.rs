@@ -125,7 +125,8 @@ impl Case<'_> {
     }
 
     /// `party` broke `requirement`: a failure if it is under test, our own fault if it is a reference
-    /// node beside a guest, nothing if it is a script or nobody we know.
+    /// node beside a guest, nothing if it is a script, a node in whose name the scenario itself sends, or
+    /// nobody we know.
     pub fn breach(
         &self,
         party: &Party,
@@ -135,7 +136,8 @@ impl Case<'_> {
         events: Range<usize>,
     ) -> Option<Finding> {
         let node = self.evidence.node(party)?;
-        if matches!(node.cast, Cast::Script | Cast::Foil) {
+        let plays_along = matches!(node.cast, Cast::Script | Cast::Foil);
+        if plays_along || self.instance.speaks_for(node.name.as_str()) {
             return None;
         }
         let (verdict, blame) = if self.is_under_test(node) {

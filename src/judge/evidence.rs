@@ -1,7 +1,6 @@
 //! The trace as evidence: every message that crossed, decoded once, in the order it crossed.
 
 use crate::{
-    io::LinkEvent,
     spec::{RefPoint, Role},
     time::At,
     trace::{CastNode, EventKind, Trace},
@@ -118,21 +117,13 @@ impl<'t> Evidence<'t> {
             .filter_map(|seen| Some((seen, seen.message.ppstp()?.ok()?.message)))
     }
 
-    /// Whether somebody sent to `node`, or tried to connect to it in vain, on `on` before an event.
+    /// Whether somebody sent to `node`, or tried to connect to it, on `on` before an event.
     pub fn tried_to_reach(&self, node: &str, on: RefPoint, before: usize) -> bool {
         self.trace.events[..before]
             .iter()
             .any(|event| match &event.kind {
                 EventKind::Sent(frame) => frame.on == on && frame.to.is(node),
-                EventKind::Link {
-                    on: there, event, ..
-                } => {
-                    *there == on
-                        && matches!(
-                            event,
-                            LinkEvent::Refused | LinkEvent::TimedOut | LinkEvent::Reset
-                        )
-                }
+                EventKind::Opening { on: there, to, .. } => *there == on && to.is(node),
                 _ => false,
             })
     }

@@ -201,6 +201,7 @@ impl Memory {
         to: SocketAddr,
         asked: OpenSecurity,
     ) -> Result<(), NetError> {
+        self.tap.opening(self.now, from, on, self.map.party(to));
         let there = self.now + self.latency();
         let back = there + self.latency();
         let link_event = |event| Item::Link {

@@ -291,6 +291,8 @@ impl Sockets {
             .ok_or_else(|| NetError::UnknownNode { node: from.clone() })?;
         let listening = self.map.listening(to, Datagram::No);
         let (on, format) = listening.map_or((on, format), |l| (l.on, l.format));
+        let now = self.now();
+        self.tap.opening(now, from, on, self.map.party(to));
         let (writer, waiting) = unbounded_channel();
         let (post, node) = (self.post.clone(), from.clone());
         let task = tokio::spawn(async move {

@@ -105,6 +105,11 @@ impl Tap {
         self.events.push(Event { at, kind });
     }
 
+    pub fn opening(&mut self, at: At, node: &NodeName, on: RefPoint, to: Party) {
+        let node = node.clone();
+        self.record(at, EventKind::Opening { node, on, to });
+    }
+
     pub fn drain(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
     }

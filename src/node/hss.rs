@@ -227,3 +227,6 @@ impl Node for Hss {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,7 @@ use crate::{
             Timers,
         },
         registration::{self, Account, Device, Registration, Step},
+        subscription::{Answered, Notified, Subscription},
     },
     random::{Random, derive},
     spec::{Format, RefPoint, Role},
@@ -73,6 +74,16 @@ pub struct Outgoing<'a> {
     pub body: Option<(&'a str, &'a [u8])>,
 }
 
+/// What is known of our own registration state (RFC 3680).
+#[derive(Debug)]
+struct Watch {
+    subscription: Subscription,
+    txn: ClientTxn,
+    renewal: Option<TimerId>,
+    /// Of the last document taken; older ones are passed over (RFC 3680 5.1).
+    version: Option<u32>,
+}
+
 /// One registered, or registering, user.
 #[derive(Debug)]
 pub struct ImsUser {
@@ -85,6 +96,9 @@ pub struct ImsUser {
     refresh: TimerId,
     expiry: TimerId,
     timers_known: bool,
+    watch: Option<Watch>,
+    /// A registration was there and is over: nobody is to reach us by it any more.
+    has_ended: bool,
     events: VecDeque<UserEvent>,
     policy: UaPolicy,
     random: Random,
@@ -134,6 +148,8 @@ impl ImsUser {
             refresh: TimerId(0),
             expiry: TimerId(0),
             timers_known: false,
+            watch: None,
+            has_ended: false,
             events: VecDeque::new(),
             policy,
             random,
@@ -162,8 +178,15 @@ impl ImsUser {
                 self.register(at, out);
             }
             Input::Timer(timer) if self.timers_known && *timer == self.expiry => {
-                self.registration.lose();
-                self.events.push_back(UserEvent::Deregistered);
+                self.lose_registration(out);
+            }
+            Input::Timer(timer)
+                if self
+                    .watch
+                    .as_ref()
+                    .is_some_and(|w| w.renewal == Some(*timer)) =>
+            {
+                self.renew_watch(at, out);
             }
             _ => {
                 for event in self.sip.take(at, input, out)? {
@@ -350,12 +373,119 @@ impl ImsUser {
         if request.method() == "OPTIONS" {
             return self.respond(at, txn, &capabilities(), out);
         }
+        if self
+            .watch
+            .as_ref()
+            .is_some_and(|watch| watch.subscription.owns(&request))
+        {
+            return self.registration_told(at, txn, &request, out);
+        }
+        let is_initial = request.to().is_ok_and(|to| to.tag().is_none());
+        if is_initial && self.has_ended {
+            return self.refuse(at, txn, 480, out);
+        }
         self.events.push_back(UserEvent::Request { txn, request });
+    }
+
+    /// Subscribes to our own registration state.
+    fn begin_watch(&mut self, at: At, out: &mut Outbox) {
+        let impu = self.impu.clone();
+        let what = Outgoing {
+            method: "SUBSCRIBE",
+            uri: &impu,
+            headers: vec![
+                ("Event", REG_PACKAGE.to_owned()),
+                ("Accept", REG_TYPE.to_owned()),
+                ("Expires", WATCHED_FOR.to_string()),
+            ],
+            body: None,
+        };
+        let (txn, request) = self.originate(at, &what, out);
+        self.watch = Some(Watch {
+            subscription: Subscription::new(&request),
+            txn,
+            renewal: None,
+            version: None,
+        });
+    }
+
+    fn renew_watch(&mut self, at: At, out: &mut Outbox) {
+        let Some(watch) = &mut self.watch else { return };
+        watch.renewal = None;
+        let Some(begun) = watch.subscription.refresh(WATCHED_FOR) else {
+            return;
+        };
+        let (txn, request) = self.within(at, begun.header("Accept", REG_TYPE), None, out);
+        if let Some(watch) = &mut self.watch {
+            watch.subscription.sent(&request);
+            watch.txn = txn;
+        }
+    }
+
+    /// Whether a response, or its absence, is about our subscription; takes it.
+    fn watch_answered(
+        &mut self,
+        txn: ClientTxn,
+        response: Option<&Message>,
+        out: &mut Outbox,
+    ) -> bool {
+        let Some(watch) = self.watch.as_mut().filter(|watch| watch.txn == txn) else {
+            return false;
+        };
+        let answered = response.map(|response| watch.subscription.answered(response));
+        if let None | Some(Answered::Refused { ended: true, .. }) = answered {
+            self.end_watch(out);
+        }
+        true
+    }
+
+    fn end_watch(&mut self, out: &mut Outbox) {
+        if let Some(renewal) = self.watch.take().and_then(|watch| watch.renewal) {
+            out.disarm(renewal);
+        }
+    }
+
+    /// A NOTIFY about our registration: if the network ended it, it is over.
+    fn registration_told(&mut self, at: At, txn: ServerTxn, notify: &Message, out: &mut Outbox) {
+        let Some(watch) = &mut self.watch else { return };
+        if !watch.subscription.speaks_of_package(notify) {
+            return self.refuse(at, txn, 489, out);
+        }
+        let (refresh_at, ended) = match watch.subscription.notified(at, notify) {
+            Notified::Refused(status) => return self.refuse(at, txn, status, out),
+            Notified::Fresh { refresh_at, ended } => (refresh_at, ended.is_some()),
+        };
+        if let Some(renewal) = watch.renewal.take() {
+            out.disarm(renewal);
+        }
+        watch.renewal = refresh_at.map(|at| out.wake_at(at));
+        let told = read_registration(notify.body(), &self.contact);
+        let fresh = told.filter(|told| watch.version.is_none_or(|seen| seen < told.version));
+        if let Some(told) = &fresh {
+            watch.version = Some(told.version);
+        }
+        self.refuse(at, txn, 200, out);
+        if ended {
+            self.end_watch(out);
+        }
+        if fresh.is_some_and(|told| told.is_over) && self.is_registered() {
+            out.note("deregistered", "by the network");
+            self.lose_registration(out);
+        }
+    }
+
+    fn lose_registration(&mut self, out: &mut Outbox) {
+        self.registration.lose();
+        self.has_ended = true;
+        self.disarm(out);
+        self.events.push_back(UserEvent::Deregistered);
     }
 
     fn answered(&mut self, at: At, txn: ClientTxn, response: Message, out: &mut Outbox) {
         if self.registering != Some(txn) {
-            self.events.push_back(UserEvent::Response { txn, response });
+            if !self.watch_answered(txn, Some(&response), out) {
+                self.events.push_back(UserEvent::Response { txn, response });
+            }
             return;
         }
         let was_registered = self.is_registered();
@@ -366,18 +496,19 @@ impl ImsUser {
         match step {
             Step::Send(request) => self.send_register(at, *request, out),
             Step::Registered { refresh_at } => {
+                self.has_ended = false;
                 out.arm(self.refresh, refresh_at);
                 if let Some(granted) = self.registration.granted() {
                     out.arm(self.expiry, granted.until);
                 }
                 if !was_registered {
                     self.events.push_back(UserEvent::Registered);
+                    if self.policy.watches_registration {
+                        self.begin_watch(at, out);
+                    }
                 }
             }
-            Step::Deregistered => {
-                self.disarm(out);
-                self.events.push_back(UserEvent::Deregistered);
-            }
+            Step::Deregistered => self.lose_registration(out),
             Step::Refused(status) => {
                 out.note("refused", format!("REGISTER was answered {status}"));
                 self.events
@@ -390,7 +521,9 @@ impl ImsUser {
 
     fn failed(&mut self, at: At, txn: ClientTxn, why: Failure, out: &mut Outbox) {
         if self.registering != Some(txn) {
-            self.events.push_back(UserEvent::Failed { txn, why });
+            if !self.watch_answered(txn, None, out) {
+                self.events.push_back(UserEvent::Failed { txn, why });
+            }
             return;
         }
         self.registering = None;
@@ -437,7 +570,10 @@ impl ImsUser {
         if self.policy.preferred_identity {
             headers.push(("P-Preferred-Identity", format!("<{}>", self.impu)));
         }
-        headers.push(("P-Preferred-Service", ICSI.to_owned()));
+        let is_own = what.uri == self.impu && what.method == "SUBSCRIBE";
+        if !is_own {
+            headers.push(("P-Preferred-Service", ICSI.to_owned()));
+        }
         if self.policy.asserts_identity {
             headers.push(("P-Asserted-Identity", format!("<{}>", self.impu)));
         }
@@ -448,7 +584,9 @@ impl ImsUser {
             "INVITE" => ";require;explicit",
             _ => "",
         };
-        headers.push(("Accept-Contact", format!("*;{}{explicit}", icsi_ref())));
+        if !is_own {
+            headers.push(("Accept-Contact", format!("*;{}{explicit}", icsi_ref())));
+        }
         if makes_dialog {
             headers.push(("Contact", self.contact_header()));
         }
@@ -595,6 +733,35 @@ fn capabilities() -> Answer<'static> {
     }
 }
 
+/// What a registration-state document says of our contact.
+struct Told {
+    version: u32,
+    /// Our binding is gone.
+    is_over: bool,
+}
+
+/// Reads application/reginfo+xml (RFC 3680 5); `None` if it is none.
+fn read_registration(body: &[u8], contact: &str) -> Option<Told> {
+    let text = std::str::from_utf8(body).ok()?;
+    let document = roxmltree::Document::parse(text).ok()?;
+    let root = document.root_element();
+    if root.tag_name().name() != "reginfo" {
+        return None;
+    }
+    let ours = document.descendants().filter(|node| {
+        let uri = node
+            .children()
+            .find(|child| child.tag_name().name() == "uri");
+        node.tag_name().name() == "contact"
+            && uri.and_then(|uri| uri.text()).map(str::trim) == Some(contact)
+    });
+    let states: Vec<&str> = ours.filter_map(|node| node.attribute("state")).collect();
+    Some(Told {
+        version: root.attribute("version")?.parse().ok()?,
+        is_over: states.contains(&"terminated") && !states.contains(&"active"),
+    })
+}
+
 fn gm_ports(setup: &Setup) -> Vec<SipPort> {
     let on_gm = setup
         .listeners
@@ -686,6 +853,13 @@ const ACCESS_NETWORK: &str = "3GPP-E-UTRAN-FDD;utran-cell-id-3gpp=00101D0FF00000
 
 /// Stands for a request that is not sent: no transaction has this number.
 const NO_TXN: ClientTxn = ClientTxn(u64::MAX);
+
+/// The registration-state event package and its document (RFC 3680 4.1, 5).
+const REG_PACKAGE: &str = "reg";
+const REG_TYPE: &str = "application/reginfo+xml";
+
+/// The lifetime asked for a subscription to it, in seconds (TS 24.229 5.1.1.3, clause not verified).
+const WATCHED_FOR: u32 = 600_000;
 
 /// Methods a user agent of ours takes.
 const ALLOWED: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, NOTIFY";
@@ -792,6 +966,54 @@ mod tests {
                 "<sip:new@scscf2.ims.example;lr>"
             ],
             publish.values("Route")
+        );
+    }
+
+    fn told(version: u32, state: &str) -> String {
+        format!(
+            "<?xml version=\"1.0\"?><reginfo xmlns=\"urn:ietf:params:xml:ns:reginfo\" \
+             version=\"{version}\" state=\"full\"><registration aor=\"sip:ue-a@ims.example\" id=\"r\" \
+             state=\"{state}\"><contact id=\"c\" state=\"{state}\" event=\"deactivated\">\
+             <uri>sip:192.0.2.10:5070;transport=tcp</uri></contact></registration></reginfo>"
+        )
+    }
+
+    #[test]
+    fn a_registration_that_the_network_ends_is_over() {
+        let mut bench = Bench::new(setup(Options::default()));
+        let subscribe = bench.register();
+        assert_eq!(Some("reg"), subscribe.header("Event").as_deref());
+        assert_eq!(Some("sip:ue-a@ims.example"), subscribe.request_uri());
+        let notify = |seq: u32, body: &str| {
+            request(
+                "NOTIFY",
+                &[("Event", "reg"), ("Subscription-State", "active")],
+            )
+            .edit()
+            .set(
+                "Via",
+                &format!("SIP/2.0/TCP 192.0.2.1:5060;branch=z9hG4bKr{seq}"),
+            )
+            .set("From", "<sip:ue-a@ims.example>;tag=far")
+            .set("To", &subscribe.header("From").expect("From"))
+            .set("Call-ID", &subscribe.call_id().expect("Call-ID"))
+            .set("CSeq", &format!("{seq} NOTIFY"))
+            .body(Some((REG_TYPE, body.as_bytes())))
+            .finish()
+        };
+        let link = bench.gm();
+        for (seq, version, state) in [(1, 5, "active"), (2, 4, "terminated"), (3, 6, "terminated")]
+        {
+            assert!(bench.noted("deregistered").is_empty(), "version {version}");
+            let notify = notify(seq, &told(version, state));
+            bench.receive(link, notify.bytes().clone());
+        }
+        assert_eq!(1, bench.noted("deregistered").len());
+        bench.answers();
+        bench.receive(link, request("INVITE", &[]).bytes().clone());
+        assert_eq!(
+            Some(480),
+            bench.answers().pop().expect("an answer").status()
         );
     }
 

@@ -3,25 +3,27 @@
 //! charging and identities from them. Does not subscribe to the reg event package, and asks no policy
 //! server about media.
 //!
-//! Start at [`PCscf`]; `users` remembers who is registered.
+//! Start at [`PCscf`]. `registering`, `originating` and `terminating` each hold one way through;
+//! `users` remembers who is registered.
 
+mod originating;
+mod registering;
+mod terminating;
 mod users;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use users::{Dialog, DialogId, Dialogs, Side, User, Users, same_hop};
+use originating::FromUe;
+use registering::Registering;
+use terminating::ToUe;
+use users::{DialogId, Dialogs, Side, Users};
 
-use super::{
-    Node, Setup,
-    policy::{Admission, PCscfPolicy, RouteMismatch},
-    setup::Directory,
-};
+use super::{Node, Setup, policy::PCscfPolicy, setup::Directory};
 use crate::{
     io::{Action, Input, Outbox},
     proto::{
-        digest::{Algorithm, AuthValue},
         endpoint::{ServerTxn, SipEndpoint, SipEvent, SipPort, SipTransport, Source, Timers},
-        proxy::{Proxy, Turn, Up, admit, next_max_forwards},
+        proxy::{Proxy, Turn, Up, admit},
     },
     random::{Random, derive},
     spec::{Format, RefPoint, Role},
@@ -59,46 +61,6 @@ enum Context {
     Register(Registering),
     FromUe(FromUe),
     ToUe(ToUe),
-}
-
-#[derive(Debug)]
-struct Registering {
-    source: Source,
-    identity: String,
-    /// The Contacts of the request: URIs, or `*`.
-    contacts: Vec<String>,
-    /// What our Security-Server says, if the UE speaks security agreement.
-    security_server: Option<String>,
-}
-
-#[derive(Debug)]
-struct FromUe {
-    contact: String,
-    icid: String,
-}
-
-#[derive(Debug)]
-struct ToUe {
-    contact: String,
-    /// The charging vector as the core sent it.
-    charging: Option<String>,
-    icid: String,
-    /// Who the UE is in this request: P-Called-Party-ID, else its default identity.
-    identity: Option<String>,
-    /// The URIs of Record-Route as they came.
-    record_route: Vec<String>,
-}
-
-impl ToUe {
-    /// The dialog this request makes or is in: a UE that was called takes the recorded routes in order
-    /// (RFC 3261 12.1.1).
-    fn dialog(&self) -> Dialog {
-        Dialog {
-            contact: self.contact.clone(),
-            icid: self.icid.clone(),
-            routes: vec![self.record_route.clone()],
-        }
-    }
 }
 
 /// Why a request goes no further: a status, and a word for the note beside the ladder.
@@ -202,246 +164,6 @@ impl PCscf {
         }
     }
 
-    // Registration.
-
-    /// TS 24.229 5.2.2.1 (second-hand): Path, Require: path, P-Visited-Network-ID, charging vector,
-    /// integrity-protected; security agreement stays on Gm.
-    fn register(
-        &mut self,
-        at: At,
-        txn: ServerTxn,
-        request: &Message,
-        source: &Source,
-        out: &mut Outbox,
-    ) -> Result<(), Refusal> {
-        let identity = request.to().map_err(|_| UNREADABLE)?.uri;
-        let contacts = request.addrs("Contact").map_err(|_| UNREADABLE)?;
-        let (icscf, _) = self.directory.first(Role::ICscf).ok_or(NOWHERE)?;
-        let to = self
-            .directory
-            .listener(icscf.as_str(), RefPoint::Mw, Format::Sip)
-            .ok_or(NOWHERE)?;
-        let icid = self.icid();
-        let mut edit = outsiders(request)
-            .set("Max-Forwards", &next_max_forwards(request))
-            .remove("Route")
-            .remove("Path")
-            .append("Path", &format!("<{}>", self.path()))
-            .append("P-Visited-Network-ID", &self.directory.domain)
-            .append("P-Charging-Vector", &icid.header);
-        let mut required = without_tag(request, "Require", "sec-agree");
-        required.retain(|tag| !tag.eq_ignore_ascii_case("path"));
-        required.push("path".to_owned());
-        edit = edit.set("Require", &required.join(", "));
-        edit = self.unprotected(edit, request);
-        let context = Context::Register(Registering {
-            source: source.clone(),
-            identity,
-            contacts: contacts.into_iter().map(|contact| contact.uri).collect(),
-            security_server: request
-                .has("Security-Client")
-                .then(|| SECURITY_SERVER.to_owned()),
-        });
-        self.forward(
-            at,
-            txn,
-            request,
-            context,
-            (RefPoint::Mw, to),
-            edit.finish(),
-            out,
-        );
-        Ok(())
-    }
-
-    /// No security association protects what comes (none is ever built here), whatever the UE claims.
-    fn unprotected<'a>(&self, edit: Edit<'a>, request: &Message) -> Edit<'a> {
-        let authorization = request
-            .header("Authorization")
-            .and_then(|value| AuthValue::parse(&value).ok());
-        let Some(mut value) = authorization.filter(AuthValue::is_digest) else {
-            return edit;
-        };
-        let by_aka =
-            request.has("Security-Client") || value.algorithm() == Some(Algorithm::AkaV1Md5);
-        let protection = match by_aka {
-            true => Some("no"),
-            false => self.policy.digest_protection.as_deref(),
-        };
-        value.remove("integrity-protected");
-        if let Some(protection) = protection {
-            value.set_quoted("integrity-protected", protection);
-        }
-        edit.set("Authorization", &value.to_string())
-    }
-
-    fn registered(
-        &mut self,
-        at: At,
-        registering: &Registering,
-        response: &Message,
-        out: &mut Outbox,
-    ) {
-        let uris = |name| -> Vec<String> {
-            let addrs = response.addrs(name).unwrap_or_default();
-            addrs.into_iter().map(|addr| addr.uri).collect()
-        };
-        let mut identities = uris("P-Associated-URI");
-        if identities.is_empty() {
-            identities.push(registering.identity.clone());
-        }
-        let granted = response.addrs("Contact").unwrap_or_default();
-        let default = response.number("Expires").ok().flatten();
-        if registering.contacts.iter().any(|contact| contact == "*") {
-            for contact in self.users.remove_all_of(&registering.identity) {
-                self.dialogs.forget_all_of(&contact);
-            }
-        }
-        for contact in registering
-            .contacts
-            .iter()
-            .filter(|contact| *contact != "*")
-        {
-            let lifetime = granted
-                .iter()
-                .find(|addr| same_hop(&addr.uri, contact))
-                .map(|addr| {
-                    let own = addr
-                        .params
-                        .get("expires")
-                        .and_then(|text| text.parse().ok());
-                    own.or(default).unwrap_or(DEFAULT_LIFETIME)
-                });
-            match lifetime {
-                None | Some(0) => {
-                    self.users.remove(contact);
-                    self.dialogs.forget_all_of(contact);
-                }
-                Some(seconds) => {
-                    out.note("registered", format!("{contact} for {seconds} s"));
-                    self.users.put(User {
-                        contact: contact.clone(),
-                        source: registering.source.clone(),
-                        identities: identities.clone(),
-                        service_route: uris("Service-Route"),
-                        until: at + Duration::from_secs(seconds.into()),
-                    });
-                }
-            }
-        }
-    }
-
-    // From a UE.
-
-    fn originate(
-        &mut self,
-        at: At,
-        txn: ServerTxn,
-        request: &Message,
-        source: &Source,
-        out: &mut Outbox,
-    ) -> Result<(), Refusal> {
-        let user = self.sender(at, source, request).ok_or(UNREGISTERED)?;
-        let outgoing = match DialogId::of(request, Side::From) {
-            Some(id) => self.inside_dialog(&user, &id, request)?,
-            None => self.outside_dialog(&user, request)?,
-        };
-        let context = Context::FromUe(FromUe {
-            contact: user.contact,
-            icid: outgoing.icid,
-        });
-        let to = (RefPoint::Mw, outgoing.to);
-        self.forward(at, txn, request, context, to, outgoing.request, out);
-        Ok(())
-    }
-
-    /// Whose request this is. With [`Admission::Anyone`], a stranger is who From says.
-    fn sender(&self, at: At, source: &Source, request: &Message) -> Option<User> {
-        let ip = source.addr.ip();
-        let alone = self.directory.nodes.values().filter(|n| n.ip == ip).count() <= 1;
-        let known = self.users.sender(at, source, request, alone).cloned();
-        match self.policy.admits {
-            Admission::Registered => known,
-            Admission::Anyone => known.or_else(|| {
-                let routes = request.addrs("Route").unwrap_or_default();
-                Some(User {
-                    contact: request.addrs("Contact").ok()?.first()?.uri.clone(),
-                    source: source.clone(),
-                    identities: vec![request.from().ok()?.uri],
-                    service_route: routes
-                        .into_iter()
-                        .map(|route| route.uri)
-                        .filter(|route| !self.is_own(route))
-                        .collect(),
-                    until: at,
-                })
-            }),
-        }
-    }
-
-    /// An initial or standalone request (TS 24.229 5.2.6.3.3, 5.2.6.3.7, second-hand).
-    fn outside_dialog(&mut self, user: &User, request: &Message) -> Result<Outgoing, Refusal> {
-        let (topmost, routes) = self.split_routes(request)?;
-        let (edit, routes) = self.keep_to(
-            std::slice::from_ref(&user.service_route),
-            topmost,
-            routes,
-            request,
-        )?;
-        let to = self.next_hop(&routes, request, RefPoint::Mw)?;
-        let icid = self.icid();
-        let mut edit = self
-            .stripped(edit, request)
-            .set("Max-Forwards", &next_max_forwards(request))
-            .set("P-Charging-Vector", &icid.header);
-        edit = self.asserting(edit, user, request);
-        let edit = self.recorded(edit, request, RefPoint::Mw);
-        Ok(Outgoing {
-            request: edit.finish(),
-            to,
-            icid: icid.value,
-        })
-    }
-
-    /// A request inside a dialog: only inside one of the sender's own, along its recorded route
-    /// (TS 24.229 5.2.6.3.5, 5.2.6.3.9, second-hand).
-    fn inside_dialog(
-        &self,
-        user: &User,
-        id: &DialogId,
-        request: &Message,
-    ) -> Result<Outgoing, Refusal> {
-        let dialog = self.dialogs.get(id);
-        let dialog = dialog
-            .filter(|dialog| dialog.contact == user.contact)
-            .ok_or(FOREIGN_DIALOG)?;
-        let (topmost, routes) = self.split_routes(request)?;
-        let (edit, routes) = self.keep_to(&dialog.routes, topmost, routes, request)?;
-        let to = self.next_hop(&routes, request, RefPoint::Mw)?;
-        let edit = self
-            .stripped(edit, request)
-            .set("Max-Forwards", &next_max_forwards(request))
-            .set("P-Charging-Vector", &charging_vector(&dialog.icid));
-        let edit = match self.policy.asserts_inside_dialogs {
-            true => self.asserting(edit, user, request),
-            false => edit,
-        };
-        let edit = self.recorded(edit, request, RefPoint::Mw);
-        Ok(Outgoing {
-            request: edit.finish(),
-            to,
-            icid: dialog.icid.clone(),
-        })
-    }
-
-    fn asserting<'a>(&self, edit: Edit<'a>, user: &User, request: &Message) -> Edit<'a> {
-        let identities = asserted(user, request);
-        match self.policy.asserts_identity && !identities.is_empty() {
-            true => edit.set("P-Asserted-Identity", &identities.join(", ")),
-            false => edit,
-        }
-    }
-
     /// Records us as a hop of the dialog. NOTIFY makes the subscriber's route set, so each one is recorded
     /// (RFC 6665 4.3).
     fn recorded<'a>(&self, edit: Edit<'a>, request: &Message, on: RefPoint) -> Edit<'a> {
@@ -463,113 +185,6 @@ impl PCscf {
         Ok((Topmost::Ours, uris))
     }
 
-    /// Takes our own route off, and holds the others against those the request may take.
-    fn keep_to<'a>(
-        &self,
-        lawful: &[Vec<String>],
-        topmost: Topmost,
-        found: Vec<String>,
-        request: &'a Message,
-    ) -> Result<(Edit<'a>, Vec<String>), Refusal> {
-        let same = |routes: &Vec<String>| {
-            routes.len() == found.len()
-                && routes
-                    .iter()
-                    .zip(&found)
-                    .all(|(one, other)| same_hop(one, other))
-        };
-        if lawful.iter().any(same) {
-            return Ok((topmost.taken_off(request), found));
-        }
-        match self.policy.route_mismatch {
-            RouteMismatch::Refuse => Err(OTHER_ROUTE),
-            RouteMismatch::Replace => {
-                let routes = lawful.first().cloned().unwrap_or_default();
-                let mut edit = request.edit().remove("Route");
-                if !routes.is_empty() {
-                    edit = edit.set("Route", &bracketed_list(&routes));
-                }
-                Ok((edit, routes))
-            }
-            RouteMismatch::Pass => Ok((topmost.taken_off(request), found)),
-        }
-    }
-
-    /// Takes off what a UE may not say to the core.
-    fn stripped<'a>(&self, edit: Edit<'a>, request: &Message) -> Edit<'a> {
-        let edit = match self.policy.strips_assertions {
-            true => FROM_CORE_ONLY
-                .iter()
-                .fold(edit, |edit, name| edit.remove(name)),
-            false => edit,
-        };
-        let edit = ON_GM_ONLY.iter().fold(edit, |edit, name| edit.remove(name));
-        drop_tag(drop_tag(edit, request, "Require"), request, "Proxy-Require")
-    }
-
-    // To a UE.
-
-    /// A request from the core (TS 24.229 5.2.6.4, second-hand).
-    fn terminate(
-        &mut self,
-        at: At,
-        txn: ServerTxn,
-        request: &Message,
-        out: &mut Outbox,
-    ) -> Result<(), Refusal> {
-        let outgoing = self.toward(at, request)?;
-        let icid = icid_of(request).unwrap_or_else(|| self.icid().value);
-        let uri = request.request_uri().unwrap_or_default();
-        let user = self.users.addressed(at, uri);
-        let called = request.addrs("P-Called-Party-ID").unwrap_or_default();
-        let called = called.first().map(|called| called.uri.clone());
-        let context = ToUe {
-            contact: user.map_or_else(|| uri.to_owned(), |user| user.contact.clone()),
-            charging: request
-                .header("P-Charging-Vector")
-                .map(|value| value.into_owned()),
-            identity: called.or_else(|| user?.identities.first().cloned()),
-            icid,
-            record_route: request
-                .addrs("Record-Route")
-                .unwrap_or_default()
-                .into_iter()
-                .map(|route| route.uri)
-                .collect(),
-        };
-        // The dialog of a subscriber is made by NOTIFY, not by the answer to it (RFC 6665 4.4.1).
-        if let ("NOTIFY", Some(id)) = (request.method(), DialogId::of(request, Side::To)) {
-            self.dialogs.learn(id, context.dialog());
-        }
-        let (to, context) = ((RefPoint::Gm, outgoing.to), Context::ToUe(context));
-        self.forward(at, txn, request, context, to, outgoing.request, out);
-        Ok(())
-    }
-
-    fn toward(&self, at: At, request: &Message) -> Result<Outgoing, Refusal> {
-        let uri = request.request_uri().unwrap_or_default();
-        let inside = DialogId::of(request, Side::To).is_some();
-        if !inside && self.users.addressed(at, uri).is_none() {
-            return Err(NO_BINDING);
-        }
-        let (topmost, routes) = self.split_routes(request)?;
-        let to = self.next_hop(&routes, request, RefPoint::Gm)?;
-        let mut edit = topmost
-            .taken_off(request)
-            .set("Max-Forwards", &next_max_forwards(request));
-        if self.policy.hides_charging {
-            edit = NOT_FOR_UES
-                .iter()
-                .fold(edit, |edit, name| edit.remove(name));
-        }
-        let edit = self.recorded(edit, request, RefPoint::Gm);
-        Ok(Outgoing {
-            request: edit.finish(),
-            to,
-            icid: String::new(),
-        })
-    }
-
     /// The ACK of a 2xx follows the dialog; nothing answers it, so one that may not pass is dropped.
     fn acknowledge(&mut self, at: At, request: &Message, source: &Source, out: &mut Outbox) {
         if admit(request, &["sec-agree"], "").is_err() {
@@ -582,7 +197,7 @@ impl PCscf {
                     let id = DialogId::of(request, Side::From).ok_or(UNREADABLE)?;
                     self.inside_dialog(&user, &id, request)
                 })
-                .map(|outgoing| (RefPoint::Mw, outgoing))
+                .map(|(outgoing, _)| (RefPoint::Mw, outgoing))
         } else {
             self.toward(at, request)
                 .map(|outgoing| (RefPoint::Gm, outgoing))
@@ -623,70 +238,6 @@ impl PCscf {
         self.proxy.reply(at, up.server, edited, &mut self.sip, out);
     }
 
-    /// TS 24.229 5.2.2.2 (second-hand): the keys of a challenge stay here.
-    fn register_response(&mut self, at: At, up: &Up, out: &mut Outbox) -> Message {
-        let Some(Context::Register(registering)) = self.proxy.context_mut(up.server) else {
-            return up.response.clone();
-        };
-        let agreed = registering.security_server.clone();
-        let status = up.response.status().unwrap_or_default();
-        let learnt = (200..300).contains(&status).then(|| Registering {
-            source: registering.source.clone(),
-            identity: registering.identity.clone(),
-            contacts: registering.contacts.clone(),
-            security_server: None,
-        });
-        if let Some(learnt) = learnt {
-            self.registered(at, &learnt, &up.response, out);
-        }
-        let mut edit = self.hidden(up.response.edit());
-        if status == 401 {
-            let challenges: Vec<String> = up
-                .response
-                .headers()
-                .filter(|header| header.name.eq_ignore_ascii_case("WWW-Authenticate"))
-                .map(|header| without_keys(&header.value))
-                .collect();
-            edit = edit.remove("WWW-Authenticate");
-            for challenge in challenges {
-                edit = edit.append("WWW-Authenticate", &challenge);
-            }
-            if let Some(agreed) = agreed {
-                edit = edit.append("Security-Server", &agreed);
-            }
-        }
-        edit.finish()
-    }
-
-    fn response_to_ue(&self, response: &Message) -> Message {
-        let edit = self.hidden(response.edit());
-        self.turned(edit, response, Side::From).finish()
-    }
-
-    /// TS 24.229 5.2.6.4.4 step 1 (second-hand): the identity that was called is the one asserted, and
-    /// nothing the UE says of itself passes.
-    fn response_from_ue(&self, response: &Message, context: &ToUe) -> Message {
-        let edit = response.edit();
-        let mut edit = match self.policy.strips_assertions {
-            true => FROM_CORE_ONLY
-                .iter()
-                .fold(edit, |edit, name| edit.remove(name)),
-            false => edit,
-        };
-        if let Some(charging) = &context.charging {
-            edit = edit.set("P-Charging-Vector", charging);
-        }
-        let tells = response
-            .status()
-            .is_some_and(|status| (101..300).contains(&status));
-        if let (true, true, Some(identity)) =
-            (tells, self.policy.asserts_identity, &context.identity)
-        {
-            edit = edit.set("P-Asserted-Identity", &format!("<{identity}>"));
-        }
-        self.turned(edit, response, Side::To).finish()
-    }
-
     fn hidden<'a>(&self, edit: Edit<'a>) -> Edit<'a> {
         match self.policy.hides_charging {
             true => NOT_FOR_UES
@@ -717,35 +268,6 @@ impl PCscf {
             }
             _ => edit,
         }
-    }
-
-    /// A UE that called takes the recorded routes in reverse (RFC 3261 12.1.2).
-    fn learn_as_caller(
-        &mut self,
-        request: &Message,
-        response: &Message,
-        contact: String,
-        icid: String,
-    ) {
-        if !opens_dialog(request, response) {
-            return;
-        }
-        let (Some(id), Ok(recorded)) = (
-            DialogId::of(response, Side::From),
-            response.addrs("Record-Route"),
-        ) else {
-            return;
-        };
-        let mut routes: Vec<String> = recorded.into_iter().rev().map(|r| r.uri).collect();
-        if routes.first().is_some_and(|first| self.is_own(first)) {
-            routes.remove(0);
-        }
-        let dialog = Dialog {
-            contact,
-            icid,
-            routes: vec![routes],
-        };
-        self.dialogs.learn(id, dialog);
     }
 
     /// A dialog ends with the answer to BYE, or to the NOTIFY that ends its subscription.
@@ -818,14 +340,6 @@ impl PCscf {
         format!("sip:{}:{port};lr", self.host)
     }
 
-    fn path(&self) -> String {
-        let user = match self.policy.path_has_user {
-            true => "term@",
-            false => "",
-        };
-        format!("sip:{user}{}:{};lr", self.host, self.mw_port)
-    }
-
     fn icid(&mut self) -> Icid {
         let value = self.random.token(24);
         let mut header = charging_vector(&value);
@@ -857,51 +371,12 @@ impl Topmost {
 struct Outgoing {
     request: Message,
     to: SocketAddr,
-    icid: String,
 }
 
 /// A charging identifier, and the header it begins its life in.
 struct Icid {
     value: String,
     header: String,
-}
-
-/// What a REGISTER from outside the trust domain may not carry in.
-fn outsiders(request: &Message) -> Edit<'_> {
-    let names = FROM_CORE_ONLY.iter().chain(ON_GM_ONLY);
-    let edit = names.fold(request.edit(), |edit, name| edit.remove(name));
-    drop_tag(edit, request, "Proxy-Require")
-}
-
-/// The identities to assert: of those preferred, the first SIP and the first tel URI that are
-/// registered, else the default identity. From takes no part (TS 24.229 5.2.6.3.1, second-hand).
-fn asserted(user: &User, request: &Message) -> Vec<String> {
-    let preferred = request.addrs("P-Preferred-Identity").unwrap_or_default();
-    let registered = |scheme: &[&str]| {
-        preferred.iter().map(|addr| &addr.uri).find(|uri| {
-            scheme.iter().any(|s| uri.starts_with(s))
-                && user
-                    .identities
-                    .iter()
-                    .any(|known| same_identity(known, uri))
-        })
-    };
-    let chosen: Vec<&String> = [registered(&["sip:", "sips:"]), registered(&["tel:"])]
-        .into_iter()
-        .flatten()
-        .collect();
-    let chosen = match chosen.is_empty() {
-        true => user.identities.first().into_iter().collect(),
-        false => chosen,
-    };
-    chosen.iter().map(|uri| format!("<{uri}>")).collect()
-}
-
-fn same_identity(one: &str, other: &str) -> bool {
-    match (Uri::parse(one), Uri::parse(other)) {
-        (Ok(one), Ok(other)) => one.same_user(&other),
-        _ => one == other,
-    }
 }
 
 /// Requests outside dialogs on whose dialogs the P-CSCF stays.
@@ -935,30 +410,8 @@ fn without_tag(request: &Message, name: &str, tag: &str) -> Vec<String> {
     tags
 }
 
-fn without_keys(challenge: &str) -> String {
-    match AuthValue::parse(challenge) {
-        Ok(mut value) => {
-            value.remove("ck");
-            value.remove("ik");
-            value.to_string()
-        }
-        Err(_) => challenge.to_owned(),
-    }
-}
-
 fn charging_vector(icid: &str) -> String {
     format!("icid-value=\"{icid}\"")
-}
-
-fn icid_of(request: &Message) -> Option<String> {
-    let vector = request.header("P-Charging-Vector")?;
-    let params = crate::wire::sip::Params::parse(&format!(";{vector}")).ok()?;
-    params.unquoted("icid-value")
-}
-
-fn bracketed_list(uris: &[String]) -> String {
-    let values: Vec<String> = uris.iter().map(|uri| format!("<{uri}>")).collect();
-    values.join(", ")
 }
 
 /// An IPv6 address stands in brackets in a URI.
@@ -989,10 +442,6 @@ fn sip_ports(setup: &Setup) -> Vec<SipPort> {
     })
     .collect()
 }
-
-/// Seconds, if neither Contact nor Expires says: "malformed values SHOULD be treated as equivalent to
-/// 3600" (RFC 3261 10.2).
-const DEFAULT_LIFETIME: u32 = 3600;
 
 const DEFAULT_PORT: u16 = 5060;
 
@@ -1039,16 +488,9 @@ const NOT_FOR_UES: &[&str] = &[
     "P-Served-User",
 ];
 
-const SECURITY_SERVER: &str = "ipsec-3gpp;q=0.1;alg=hmac-sha-1-96;ealg=null;spi-c=2001;spi-s=2002;\
-    port-c=5061;port-s=5062";
-
 const UNREADABLE: Refusal = Refusal(400, "a header that routing needs cannot be read");
 /// Silence would be as lawful (TS 24.229 5.2.6.3.2A, second-hand).
 const UNREGISTERED: Refusal = Refusal(403, "the sender is not registered");
-const FOREIGN_DIALOG: Refusal = Refusal(403, "the dialog is not the sender's");
-const OTHER_ROUTE: Refusal = Refusal(400, "Route is not the one that was given");
-/// No clause was found for the code.
-const NO_BINDING: Refusal = Refusal(480, "nobody is registered under the Request-URI");
 /// RFC 3261 16.7 step 6 keeps 503 for the next hop; a way that is not known here is our own failure.
 const NOWHERE: Refusal = Refusal(500, "the next hop is not known");
 

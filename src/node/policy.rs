@@ -84,6 +84,8 @@ decisions! {
         sec_agree: bool = [false],
         /// Whether requests outside a dialog go straight to the other end, past the P-CSCF.
         skips_p_cscf: bool = [false],
+        /// Whether it subscribes to its own registration state (TS 24.229 5.1.1.3, clause not verified).
+        watches_registration: bool = [true],
     }
 }
 

@@ -576,6 +576,19 @@ mod tests {
     }
 
     #[test]
+    fn an_entity_tag_is_good_for_its_own_resource_alone() {
+        let mut esc = compositor();
+        let first = esc.examine(at(0), &publish(&[("Event", EVENT)], Some("{}")));
+        let granted = esc.commit(at(0), &first.expect("it is in order"), 1);
+        let headers = [("Event", EVENT), ("SIP-If-Match", &*granted.etag)];
+        let request = publish(&headers, None);
+        assert!(esc.examine(at(1), &request).is_ok());
+        let elsewhere = request.edit().request_uri("sip:ue-b@ims.example").finish();
+        let rejection = esc.examine(at(1), &elsewhere).expect_err("not held there");
+        assert_eq!(412, rejection.status);
+    }
+
+    #[test]
     fn what_is_out_of_order_is_refused_by_its_step() {
         let esc = compositor();
         assert_eq!(489, status(&esc, &[], Some("{}")));

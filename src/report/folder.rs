@@ -15,7 +15,10 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::{InstanceResult, Report, SCHEMA, StoredFile, ladder::Ladder};
+use super::{
+    InstanceResult, Report, SCHEMA, StoredFile,
+    ladder::{Caption, Ladder, Part},
+};
 use crate::trace::{Trace, jsonl};
 
 /// A run folder and the contents its traces refer to.
@@ -147,11 +150,15 @@ impl Folder {
 
 /// The picture of an instance whose trace is at hand.
 pub fn instance_ladder(trace: &Trace, instance: &InstanceResult) -> Ladder {
-    let steps: Vec<String> = instance
-        .steps
-        .iter()
-        .map(|step| step.text.clone())
-        .collect();
+    let captions = instance.steps.iter().map(|step| Caption {
+        text: step.text.clone(),
+        part: if step.given {
+            Part::Given
+        } else {
+            Part::Scenario
+        },
+    });
+    let steps: Vec<Caption> = captions.collect();
     Ladder::of(trace, &steps, &|event| {
         instance
             .findings

@@ -131,6 +131,7 @@ fn steps(suite: &Suite, instance: &Instance, met: &[Option<usize>]) -> Vec<StepR
     let rows = steps.iter().enumerate();
     rows.map(|(number, step)| StepRow {
         text: step.to_string(),
+        given: step.setup,
         met: met.get(number).copied().flatten(),
     })
     .collect()

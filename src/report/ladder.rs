@@ -28,6 +28,7 @@ pub enum Row {
     Band {
         at: At,
         text: String,
+        part: Part,
     },
     /// Something at one lane: a remark of the node, the end of a connection.
     Remark {
@@ -36,6 +37,22 @@ pub enum Row {
         lane: usize,
         text: String,
     },
+}
+
+/// What a band begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What is given before the scenario begins.
+    Given,
+    /// The scenario itself.
+    Scenario,
+}
+
+/// A step as a band says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caption {
+    pub text: String,
+    pub part: Part,
 }
 
 /// One frame, or several of a kind.
@@ -70,10 +87,18 @@ pub enum Charset {
     Ascii,
 }
 
+impl Look {
+    /// As wide as the picture needs: for files.
+    pub const WIDE: Look = Look {
+        width: 400,
+        charset: Charset::Unicode,
+    };
+}
+
 impl Default for Look {
     fn default() -> Look {
         Look {
-            width: 110,
+            width: 120,
             charset: Charset::Unicode,
         }
     }
@@ -82,7 +107,7 @@ impl Default for Look {
 impl Ladder {
     /// The ladder of `trace`. `steps` are the steps in words; `failing` says which events a finding
     /// points at.
-    pub fn of(trace: &Trace, steps: &[String], failing: &dyn Fn(usize) -> bool) -> Ladder {
+    pub fn of(trace: &Trace, steps: &[Caption], failing: &dyn Fn(usize) -> bool) -> Ladder {
         let lanes = lanes(trace);
         let number = |name: &str| lanes.iter().position(|lane| lane == name);
         let mut rows = Rows::default();
@@ -95,6 +120,8 @@ impl Ladder {
                     rows.receive(what.at, event, frame, &lanes, failing(event));
                 }
                 EventKind::Lost(frame) => rows.lose(frame, failing(event)),
+                // Drawn only if it comes to nothing: then there is a link event.
+                EventKind::Opening { .. } => {}
                 EventKind::Link {
                     node, event: link, ..
                 } => {
@@ -113,11 +140,13 @@ impl Ladder {
                     }
                 }
                 EventKind::Step { index, mark } => {
-                    rows.band(what.at, step(steps, *index, *mark));
+                    let (text, part) = step(steps, *index, *mark);
+                    rows.band(what.at, text, part);
                 }
                 EventKind::Truncated => rows.band(
                     what.at,
                     "the trace hit its limit: what follows is missing".to_owned(),
+                    Part::Scenario,
                 ),
             }
         }
@@ -127,19 +156,82 @@ impl Ladder {
         }
     }
 
+    /// At most `most` rows: what stands before and after the first failing arrow, or else the beginning.
+    /// What is given is left out, unless it failed. With the lanes these rows need, and how many rows were
+    /// left out before and after them.
+    pub fn excerpt(&self, most: usize) -> (Ladder, usize, usize) {
+        let is_failing = |row: &Row| matches!(row, Row::Arrow(arrow) if arrow.failing);
+        let is_own = |row: &Row| {
+            matches!(
+                row,
+                Row::Band {
+                    part: Part::Scenario,
+                    ..
+                }
+            )
+        };
+        let own = self.rows.iter().position(is_own).unwrap_or(0);
+        let middle = self.rows.iter().position(is_failing).unwrap_or(own);
+        let first = middle
+            .saturating_sub(most.saturating_mul(2) / 3)
+            .min(self.rows.len().saturating_sub(most))
+            .max(if middle < own { 0 } else { own });
+        let last = first.saturating_add(most).min(self.rows.len());
+        let mut excerpt = Ladder {
+            lanes: self.lanes.clone(),
+            rows: self.rows[first..last].to_vec(),
+        };
+        excerpt.drop_unused_lanes();
+        (excerpt, first, self.rows.len() - last)
+    }
+
+    fn drop_unused_lanes(&mut self) {
+        let mut used = vec![false; self.lanes.len()];
+        for row in &self.rows {
+            match row {
+                Row::Arrow(arrow) => {
+                    used[arrow.from] = true;
+                    used[arrow.to] = true;
+                }
+                Row::Remark { lane, .. } => used[*lane] = true,
+                Row::Band { .. } => {}
+            }
+        }
+        let place = |lane: usize| used[..lane].iter().filter(|used| **used).count();
+        for row in &mut self.rows {
+            match row {
+                Row::Arrow(arrow) => {
+                    arrow.from = place(arrow.from);
+                    arrow.to = place(arrow.to);
+                }
+                Row::Remark { lane, .. } => *lane = place(*lane),
+                Row::Band { .. } => {}
+            }
+        }
+        let mut keep = used.iter();
+        self.lanes.retain(|_| keep.next().copied().unwrap_or(false));
+    }
+
     /// Draws it in characters, one row a line.
     pub fn text(&self, look: Look) -> String {
         Canvas::new(self, look).draw()
     }
 }
 
-fn step(steps: &[String], index: usize, mark: StepMark) -> String {
-    let words = steps.get(index).map_or("", String::as_str);
+fn step(steps: &[Caption], index: usize, mark: StepMark) -> (String, Part) {
+    let (words, part) = match steps.get(index) {
+        Some(caption) => (caption.text.as_str(), caption.part),
+        None => ("", Part::Scenario),
+    };
+    let given = match part {
+        Part::Given => "given: ",
+        Part::Scenario => "",
+    };
     let mark = match mark {
         StepMark::Done => "",
         StepMark::Impossible => " (impossible)",
     };
-    format!("step {}: {words}{mark}", index + 1)
+    (format!("step {}: {given}{words}{mark}", index + 1), part)
 }
 
 /// The ends of connections that are worth a line.
@@ -292,9 +384,9 @@ impl Rows {
         });
     }
 
-    fn band(&mut self, at: At, text: String) {
+    fn band(&mut self, at: At, text: String, part: Part) {
         self.open.clear();
-        self.done.push(Row::Band { at, text });
+        self.done.push(Row::Band { at, text, part });
     }
 }
 
@@ -351,15 +443,17 @@ const ASCII: Ink = Ink {
     remark: '*',
 };
 
-/// Columns left of the first lane, and of what is written at the right: event, reference point, time, mark.
+/// Columns left of the first lane, right of the last, and of what is written at the right: event, reference
+/// point, time, mark.
 const MARGIN: usize = 5;
-const RIGHT: usize = 28;
+const TAIL: usize = 6;
+const RIGHT: usize = 26;
 const NARROWEST: usize = 8;
 
 impl<'a> Canvas<'a> {
     fn new(ladder: &'a Ladder, look: Look) -> Canvas<'a> {
-        let gaps = ladder.lanes.len().max(1);
-        let room = look.width.saturating_sub(MARGIN + RIGHT) / gaps;
+        let gaps = ladder.lanes.len().saturating_sub(1).max(1);
+        let room = look.width.saturating_sub(MARGIN + TAIL + RIGHT) / gaps;
         let pitch = wanted(ladder).min(room).max(NARROWEST);
         Canvas {
             ladder,
@@ -368,7 +462,7 @@ impl<'a> Canvas<'a> {
                 Charset::Ascii => &ASCII,
             },
             pitch,
-            lines: MARGIN + pitch * gaps,
+            lines: MARGIN + pitch * gaps + TAIL,
         }
     }
 
@@ -377,7 +471,7 @@ impl<'a> Canvas<'a> {
         for row in &self.ladder.rows {
             text.push_str(&match row {
                 Row::Arrow(arrow) => self.arrow(arrow),
-                Row::Band { at, text } => self.band(*at, text),
+                Row::Band { at, text, .. } => self.band(*at, text),
                 Row::Remark {
                     at,
                     event,
@@ -422,8 +516,15 @@ impl<'a> Canvas<'a> {
             self.ink.left
         };
         line[if a < b { right - 1 } else { left + 1 }] = head;
-        let room = right - left - 4;
-        write_over(&mut line, left + 3, &self.cut(&label, room));
+        // Two dashes before a label and one after; where it is tight, none. The head takes a column.
+        let room = right - left - 2;
+        let is_tight = label.chars().count() + 2 > room;
+        let first = match (is_tight, a < b) {
+            (true, true) => left + 1,
+            (true, false) => left + 2,
+            (false, _) => left + 3,
+        };
+        write_over(&mut line, first, &self.cut(&label, room));
         self.finish(line, arrow)
     }
 
@@ -448,9 +549,17 @@ impl<'a> Canvas<'a> {
 
     fn remark(&self, at: At, event: usize, lane: usize, text: &str) -> String {
         let mut line = self.bare();
-        let first = self.column(lane) + 2;
+        let column = self.column(lane);
         let text = format!("{} {} ", self.ink.remark, self.plain(text));
-        write_over(&mut line, first, &self.cut(&text, self.lines - first));
+        let length = text.chars().count();
+        let right = self.lines - column - 2;
+        if length > right && column > right {
+            let text = self.cut(&text, column - 2);
+            let first = column - 1 - text.chars().count();
+            write_over(&mut line, first, &text);
+        } else {
+            write_over(&mut line, column + 2, &self.cut(&text, right));
+        }
         finish(line, format!("{event:>4}  {:<9} {at}", ""))
     }
 
@@ -539,33 +648,44 @@ mod tests {
 
     #[test]
     fn draws_lanes_by_role_arrows_both_ways_and_the_failing_mark() {
-        let ladder = Ladder::of(&journey(), &["ue-a fetches".to_owned()], &|event| {
-            event == 5
-        });
+        let ladder = Ladder::of(&journey(), &[own("ue-a fetches")], &|event| event == 5);
         let look = Look {
             width: 90,
             charset: Charset::Unicode,
         };
         insta::assert_snapshot!(ladder.text(look), @r"
    ue-a            tracker           es-1
-  ╌╌ step 1: ue-a fetches ╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌                 0.000
-     │──POST /ppstp──▶│                │                   1  Ut        0.001
-     │◀─200───────────│                │                   3  Ut        0.003
-     │ · chosen: es-1 │                │                   4            0.004
-     │──INVITE────────────────────────▶│                   5  Gm        0.005  ✗
-     │◀─SEND ×2────────────────────────│                   6  Data      0.006
+  ╌╌ step 1: ue-a fetches ╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌                 0.000
+     │──POST /ppstp──▶│                │        1  Ut        0.001
+     │◀─200───────────│                │        3  Ut        0.003
+     │ · chosen: es-1 │                │        4            0.004
+     │──INVITE────────────────────────▶│        5  Gm        0.005  ✗
+     │◀─SEND ×2────────────────────────│        6  Data      0.006
 ");
     }
 
     #[test]
     fn draws_in_ascii_and_cuts_what_does_not_fit() {
-        let ladder = Ladder::of(&journey(), &["ue-a → es-1".to_owned()], &|_| false);
+        let ladder = Ladder::of(&journey(), &[own("ue-a → es-1")], &|_| false);
         let text = ladder.text(Look {
             width: 60,
             charset: Charset::Ascii,
         });
         assert!(text.is_ascii());
         assert!(text.lines().all(|line| line.len() <= 64), "{text}");
+    }
+
+    #[test]
+    fn an_excerpt_holds_the_failing_arrow_and_the_lanes_it_needs() {
+        let ladder = Ladder::of(&journey(), &[], &|event| event == 5);
+        let (excerpt, before, after) = ladder.excerpt(2);
+        assert_eq!((3, 1), (before, after));
+        assert_eq!(vec!["ue-a", "es-1"], excerpt.lanes);
+        assert!(excerpt.text(Look::WIDE).contains("──INVITE─"));
+        let (whole, 0, 0) = ladder.excerpt(100) else {
+            panic!("nothing is left out of a short ladder");
+        };
+        assert_eq!(ladder, whole);
     }
 
     #[test]
@@ -588,6 +708,13 @@ mod tests {
             .map(|row| matches!(row, Row::Arrow(arrow) if arrow.lost))
             .collect();
         assert_eq!(vec![true, false], lost);
+    }
+
+    fn own(text: &str) -> Caption {
+        Caption {
+            text: text.to_owned(),
+            part: Part::Scenario,
+        }
     }
 
     fn journey() -> Trace {

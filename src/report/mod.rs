@@ -220,6 +220,8 @@ pub struct FindingRow {
 pub struct StepRow {
     /// The step in words: "ue-a → p-cscf on Gm: INVITE within 2 s".
     pub text: String,
+    /// A part of what is given rather than of what is tested.
+    pub given: bool,
     /// The event that met it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub met: Option<usize>,
@@ -379,6 +381,7 @@ pub(crate) mod tests {
             observations: Vec::new(),
             steps: vec![StepRow {
                 text: "ue-a → p-cscf on Gm: INVITE within 2 s".to_owned(),
+                given: false,
                 met: None,
             }],
             replay: "peerproof replay \

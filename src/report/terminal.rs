@@ -13,12 +13,12 @@ use super::{
 
 /// Everything, without colours: what `report.txt` holds.
 pub fn text(report: &Report, folder: &Folder) -> String {
-    let look = Look::default();
+    let column = column(report.instances.iter().map(|instance| instance.id.as_str()));
     let mut text = String::new();
     for instances in groups(&report.instances) {
-        text.push_str(&lines(instances, look));
+        text.push_str(&lines(instances, column));
     }
-    text.push_str(&ending(report, folder, look));
+    text.push_str(&ending(report, folder, Look::default()));
     anstream::adapter::strip_str(&text).to_string()
 }
 
@@ -27,24 +27,29 @@ pub fn groups(instances: &[InstanceResult]) -> impl Iterator<Item = &[InstanceRe
     instances.chunk_by(|a, b| a.scenario == b.scenario && a.seed == b.seed)
 }
 
+/// The column verdicts stand in, given the ids of all instances that will be shown.
+pub fn column<'a>(ids: impl Iterator<Item = &'a str>) -> usize {
+    ids.map(|id| id.chars().count()).max().unwrap_or(0) + 4
+}
+
 /// The lines of one scenario: one if all its configurations came to the same, else one for each outcome.
 /// An instance that somebody has to look at has its own. Not applicable ones are counted at the end only.
-pub fn lines(instances: &[InstanceResult], look: Look) -> String {
+pub fn lines(instances: &[InstanceResult], column: usize) -> String {
     let mut text = String::new();
     for &outcome in Outcome::ALL {
         let same: Vec<&InstanceResult> =
             instances.iter().filter(|i| i.outcome == outcome).collect();
         match (outcome, same.as_slice()) {
             (Outcome::NotApplicable, _) | (_, []) => {}
-            (_, [alone]) => text.push_str(&line(&alone.id, alone, look)),
+            (_, [alone]) => text.push_str(&line(&alone.id, alone, column)),
             (outcome, same) if outcome.is_trouble() => {
                 for instance in same {
-                    text.push_str(&line(&instance.id, instance, look));
+                    text.push_str(&line(&instance.id, instance, column));
                 }
             }
             (_, [first, ..]) => {
                 let id = format!("{} ×{} #{}", first.scenario, same.len(), first.seed);
-                text.push_str(&line(&id, first, look));
+                text.push_str(&line(&id, first, column));
             }
         }
     }
@@ -60,16 +65,25 @@ pub fn ending(report: &Report, folder: &Folder, look: Look) -> String {
     text
 }
 
-/// Clause, purpose, expected, actual, blame, picture, command: always in this order.
+/// Clause, purpose, expected, actual, blame, picture (of so many rows), command: always in this order.
 pub fn detail(
     instance: &InstanceResult,
-    picture: io::Result<Option<Ladder>>,
+    ladder: io::Result<Option<Ladder>>,
+    rows: usize,
     look: Look,
 ) -> String {
-    let mut text = line(&instance.id, instance, look);
+    let mut text = line(&instance.id, instance, 0);
     row(&mut text, "purpose", &instance.purpose);
-    for finding in &instance.findings {
+    for finding in instance.findings.iter().take(FINDINGS) {
         text.push_str(&explained(finding));
+    }
+    if instance.findings.len() > FINDINGS {
+        let more = instance.findings.len() - FINDINGS;
+        row(
+            &mut text,
+            "more",
+            &format!("{}, in results.json", number(more, "finding")),
+        );
     }
     for finding in &instance.advice {
         row(&mut text, "advice", &source(finding));
@@ -81,11 +95,8 @@ pub fn detail(
     for seen in &instance.observations {
         row(&mut text, "seen", seen);
     }
-    match picture {
-        Ok(Some(ladder)) => {
-            let drawn = ladder.text(look);
-            let _ = write!(text, "\n{}\n", excerpt(&drawn, instance));
-        }
+    match ladder {
+        Ok(Some(ladder)) => text.push_str(&picture(&ladder, instance, rows, look)),
         Ok(None) => {}
         Err(error) => row(&mut text, "picture", &format!("none: {error}")),
     }
@@ -93,7 +104,7 @@ pub fn detail(
     text
 }
 
-fn line(id: &str, instance: &InstanceResult, look: Look) -> String {
+fn line(id: &str, instance: &InstanceResult, column: usize) -> String {
     let word = instance.outcome.word().to_uppercase();
     let style = style(instance.outcome);
     let source = match instance.decisive() {
@@ -104,11 +115,12 @@ fn line(id: &str, instance: &InstanceResult, look: Look) -> String {
                 .iter()
                 .map(|r| r.id.as_str())
                 .collect();
-            format!("{} · {}", ids.join(" "), instance.clause)
+            let more = if ids.len() > 2 { " …" } else { "" };
+            let first = ids[..ids.len().min(2)].join(" ");
+            format!("{first}{more} · {}", instance.clause)
         }
     };
-    let room = look.width.saturating_sub(48).max(40);
-    let dots = ".".repeat(room.saturating_sub(id.chars().count()).max(3));
+    let dots = ".".repeat(column.saturating_sub(id.chars().count()).max(3));
     let line = format!("{id} {dots} {style}{word:<12}{style:#} {source}");
     format!("{}\n", line.trim_end())
 }
@@ -151,28 +163,20 @@ fn row(text: &mut String, name: &str, value: &str) {
     }
 }
 
-/// A long ladder is cut to its beginning, what stands around the failing arrows, and its end.
-fn excerpt(drawn: &str, instance: &InstanceResult) -> String {
-    let lines: Vec<&str> = drawn.lines().collect();
-    if lines.len() <= LADDER {
-        return drawn.to_owned();
-    }
-    let marked = |line: &&str| line.ends_with(['✗', 'X']);
-    let middle = lines.iter().position(marked).unwrap_or(lines.len());
-    let first = middle.saturating_sub(LADDER / 2).max(1);
-    let last = (first + LADDER).min(lines.len());
-    let mut text = format!("{}\n", lines[0]);
-    let whole = super::folder::ladder_file(&instance.id);
-    if first > 1 {
-        let _ = writeln!(text, "    … {} rows before, in {whole}", first - 1);
-    }
-    for line in &lines[first..last] {
-        let _ = writeln!(text, "{line}");
-    }
-    if last < lines.len() {
-        let _ = writeln!(text, "    … {} rows after, in {whole}", lines.len() - last);
-    }
-    text
+/// The part of a ladder that shows the failure.
+fn picture(ladder: &Ladder, instance: &InstanceResult, rows: usize, look: Look) -> String {
+    let (excerpt, before, after) = ladder.excerpt(rows);
+    let file = super::folder::ladder_file(&instance.id);
+    let left_out = |rows: usize, place: &str| match rows {
+        0 => String::new(),
+        rows => format!("    … {rows} rows {place}, in {file}\n"),
+    };
+    format!(
+        "\n{}{}{}\n",
+        left_out(before, "before"),
+        excerpt.text(look),
+        left_out(after, "after")
+    )
 }
 
 /// The first instance of each scenario in trouble in full, the others by their configuration.
@@ -184,7 +188,12 @@ fn troubles(report: &Report, folder: &Folder, look: Look) -> String {
     let mut text = String::new();
     for instances in scenarios.iter().take(IN_FULL) {
         text.push('\n');
-        text.push_str(&detail(instances[0], folder.ladder(instances[0]), look));
+        text.push_str(&detail(
+            instances[0],
+            folder.ladder(instances[0]),
+            ROWS,
+            look,
+        ));
         if instances.len() > 1 {
             let others: Vec<&str> = instances[1..].iter().map(|i| i.suffix()).collect();
             row(&mut text, "also", &others.join("  "));
@@ -200,17 +209,29 @@ fn troubles(report: &Report, folder: &Folder, look: Look) -> String {
     text
 }
 
+/// Lawful outcomes that were taken, each with the first instance it was seen in.
 fn observations(report: &Report) -> String {
-    let mut text = String::new();
+    let mut seen: Vec<(&str, &str, usize)> = Vec::new();
     for instance in &report.instances {
-        for seen in &instance.observations {
-            let _ = writeln!(text, "  {}  {seen}", instance.id);
+        for words in &instance.observations {
+            match seen.iter_mut().find(|(known, _, _)| known == words) {
+                Some((_, _, times)) => *times += 1,
+                None => seen.push((words, &instance.id, 1)),
+            }
         }
     }
-    if text.is_empty() {
-        return text;
+    let mut text = String::new();
+    for (number, (words, id, times)) in seen.iter().enumerate() {
+        if number == 0 {
+            text.push_str("\nseen where the text leaves a choice\n");
+        }
+        if number == TOP {
+            let _ = writeln!(text, "  and {} more, in results.json", seen.len() - TOP);
+            break;
+        }
+        let _ = writeln!(text, "  ×{times:<4} {words}, as in {id}");
     }
-    format!("\nseen where the text leaves a choice\n{text}")
+    text
 }
 
 fn summary(report: &Report, folder: &Folder) -> String {
@@ -325,9 +346,12 @@ fn style(outcome: Outcome) -> Style {
 const IN_FULL: usize = 12;
 
 /// Rows of a ladder shown in the terminal.
-const LADDER: usize = 40;
+const ROWS: usize = 36;
 
-/// Requirements listed in the summary.
+/// Findings of one instance shown in the terminal.
+const FINDINGS: usize = 6;
+
+/// Requirements and observations listed in the summary.
 const TOP: usize = 12;
 
 #[cfg(test)]

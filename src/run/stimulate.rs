@@ -1,6 +1,6 @@
 //! Carrying out what a step asks for: an action of a node, or a message of the scenario's own.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use bytes::Bytes;
 
@@ -9,8 +9,8 @@ use crate::{
     drive::Drive,
     io::{OpenSecurity, Output},
     net::Transport,
-    spec::RefPoint,
-    suite::{Follower, Send, Step, Suite, Topology, Verb},
+    spec::{Format, RefPoint},
+    suite::{Follower, Send, Step, Suite, Topology, Verb, View},
     trace::{CastNode, ListenTransport, Meta, StepMark},
     wire::frame::{Identity, LinkId, NodeName},
 };
@@ -21,7 +21,7 @@ pub struct Stimulator<'a> {
     topology: &'a Topology,
     seed: u64,
     nodes: Vec<CastNode>,
-    links: BTreeMap<(String, String, RefPoint), LinkId>,
+    links: BTreeMap<(String, String, SocketAddr), LinkId>,
     next_link: u64,
 }
 
@@ -70,12 +70,22 @@ impl<'a> Stimulator<'a> {
         };
         let bytes = compose.message(send)?;
         let from = NodeName::new(&send.from);
+        if let Some(name) = &send.reply {
+            let came = follower.captures().get(name).and_then(View::link);
+            let link = came.ok_or_else(|| format!("\"{name}\" came on no connection"))?;
+            return self.put(drive, &from, link, bytes);
+        }
+        let format = match send.on {
+            RefPoint::Data if bytes.starts_with(b"MSRP ") => Some(Format::Msrp),
+            RefPoint::Data => Some(Format::Http),
+            _ => None,
+        };
         let target = part(&self.nodes, &send.to)
             .ok_or_else(|| format!("there is no node \"{}\"", send.to))?;
         let listener = target
             .listeners
             .iter()
-            .find(|l| l.on == send.on)
+            .find(|l| l.on == send.on && format.is_none_or(|format| l.format == format))
             .ok_or_else(|| format!("{} does not listen on {}", send.to, send.on))?
             .clone();
         if listener.transport == ListenTransport::Udp {
@@ -89,7 +99,7 @@ impl<'a> Stimulator<'a> {
                 .map_err(|error| error.to_string())?;
             return Ok(StepMark::Done);
         }
-        let key = (send.from.clone(), send.to.clone(), send.on);
+        let key = (send.from.clone(), send.to.clone(), listener.addr);
         let link = match self.links.get(&key) {
             Some(link) => *link,
             None => {

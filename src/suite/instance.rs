@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use super::{
     Suite,
     prologue::prologue,
-    scenario::{Choice, Scenario, Step},
+    scenario::{Choice, Scenario, Step, Verb},
     topology::{Node, Topology},
 };
 use crate::{
@@ -99,6 +99,12 @@ impl Instance {
         let mut steps = prologue(suite, self);
         steps.extend(self.scenario.steps.iter().filter(|s| self.has(s)).cloned());
         steps
+    }
+
+    /// Whether the scenario itself sends in a node's name: what that node sends is then not all its own.
+    pub fn speaks_for(&self, node: &str) -> bool {
+        let mut steps = self.scenario.steps.iter().filter(|step| self.has(step));
+        steps.any(|step| matches!(&step.verb, Verb::Send(send) if send.from == node))
     }
 
     fn has(&self, step: &Step) -> bool {

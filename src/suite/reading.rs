@@ -468,6 +468,7 @@ impl Scene<'_> {
         }
         edits.extend(start.map(Edit::Start));
         edits.extend(body.map(Edit::Body));
+        let reply = table.get("reply").and_then(|v| self.capture(&v));
         let authorize = table.get("authorize").and_then(|v| self.authorize(&v));
         let (notes, span) = (table.notes, table.span.clone());
         table.refuse_unknown();
@@ -491,6 +492,7 @@ impl Scene<'_> {
             on: on?,
             source: sources.remove(0),
             edits,
+            reply,
             authorize,
         })
     }

@@ -195,6 +195,8 @@ pub struct Send {
     pub on: RefPoint,
     pub source: SendSource,
     pub edits: Vec<Edit>,
+    /// Goes back on the connection that this captured message came on, instead of one of its own.
+    pub reply: Option<String>,
     /// Credentials for a challenge captured before.
     pub authorize: Option<Authorize>,
 }

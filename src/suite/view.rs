@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use crate::{
     spec::{Format, words},
-    wire::frame::Frame,
+    wire::frame::{Frame, LinkId},
 };
 
 words! {
@@ -161,6 +161,7 @@ pub struct View {
     format: Format,
     framed: bool,
     bytes: Bytes,
+    link: Option<LinkId>,
     head: OnceCell<Option<Head>>,
     json: OnceCell<Option<Json>>,
 }
@@ -171,6 +172,7 @@ impl View {
             format: frame.format,
             framed: frame.framed,
             bytes: frame.bytes.clone(),
+            link: frame.link,
             head: OnceCell::new(),
             json: OnceCell::new(),
         }
@@ -179,6 +181,11 @@ impl View {
     /// The message as it came.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// The receiver's number for the connection it came on.
+    pub fn link(&self) -> Option<LinkId> {
+        self.link
     }
 
     /// The values of a field: `None` if the message has no such layer, empty if the field is absent.

@@ -171,6 +171,11 @@ enum Kind {
         index: usize,
         mark: StepMark,
     },
+    Opening {
+        node: NodeName,
+        on: RefPoint,
+        to: Party,
+    },
     Truncated,
 }
 
@@ -238,6 +243,11 @@ impl Line {
                 index: *index,
                 mark: *mark,
             },
+            EventKind::Opening { node, on, to } => Kind::Opening {
+                node: node.clone(),
+                on: *on,
+                to: to.clone(),
+            },
             EventKind::Truncated => Kind::Truncated,
         };
         Line { at: event.at, kind }
@@ -261,6 +271,7 @@ impl Line {
             },
             Kind::Noted { node, note } => EventKind::Noted { node, note },
             Kind::Step { index, mark } => EventKind::Step { index, mark },
+            Kind::Opening { node, on, to } => EventKind::Opening { node, on, to },
             Kind::Truncated => EventKind::Truncated,
         };
         Ok(Event { at: self.at, kind })

@@ -12,7 +12,7 @@ use crate::{
     io::{LinkEvent, Note},
     spec::{Architecture, Delivery, Options, RefPoint, Role},
     time::At,
-    wire::frame::{Frame, LinkId, NodeName},
+    wire::frame::{Frame, LinkId, NodeName, Party},
 };
 
 /// The record of one run of one scenario.
@@ -40,7 +40,7 @@ pub struct Meta {
 
 impl Meta {
     /// Whether what arrives at a party is recorded: it is a node, and not a guest.
-    pub fn sees_arrivals_at(&self, party: &crate::wire::frame::Party) -> bool {
+    pub fn sees_arrivals_at(&self, party: &Party) -> bool {
         party
             .node()
             .and_then(|name| self.nodes.iter().find(|node| node.name == *name))
@@ -118,6 +118,12 @@ pub enum EventKind {
     Sent(Frame),
     /// A frame arrived at a node of ours.
     Received(Frame),
+    /// A node asks for a connection; what comes of it is a link event.
+    Opening {
+        node: NodeName,
+        on: RefPoint,
+        to: Party,
+    },
     /// The network lost it on the way.
     Lost(Frame),
     Link {

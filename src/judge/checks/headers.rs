@@ -273,7 +273,8 @@ fn forwarding(
     ));
     if let (Some(&came), Ok(Some(left))) = (came, message.number("Max-Forwards"))
         && left >= came
-        && message.method() != "ACK"
+        // Each hop makes an ACK for a failure and a CANCEL of its own (RFC 3261 9.1, 17.1.1.3).
+        && !matches!(message.method(), "ACK" | "CANCEL")
     {
         let requirement = if role == Some(Role::PCscf) {
             "PCSCF-021"

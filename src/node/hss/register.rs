@@ -281,6 +281,7 @@ impl Register {
                 (0..wanted)
                     .map(|number| {
                         record.sqn = record.sqn.next();
+                        let number = (wanted > 1).then_some(number);
                         aka_item(&keys, number, record.sqn, &mut self.random)
                     })
                     .collect()
@@ -523,10 +524,11 @@ fn digest_item(subscriber: &Subscriber, realm: &str, policy: &HssPolicy) -> Auth
     })
 }
 
-fn aka_item(keys: &Keys, number: u32, sqn: Sqn, random: &mut Random) -> AuthItem {
+/// TS 29.228 table 6.3.5: items are numbered if there are several.
+fn aka_item(keys: &Keys, number: Option<u32>, sqn: Sqn, random: &mut Random) -> AuthItem {
     let vector = keys.vector(random.bytes(), sqn, AMF);
     AuthItem::Aka(AkaItem {
-        number: Some(number),
+        number,
         rand: vector.rand,
         autn: vector.autn,
         xres: vector.xres.to_vec(),
@@ -611,4 +613,4 @@ const DISTINCT_PSI: u32 = 1;
 const AMF: [u8; 2] = [0, 0];
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

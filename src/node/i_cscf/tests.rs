@@ -639,3 +639,39 @@ fn a_private_identity_follows_from_the_public_one() {
     );
     assert_eq!("+1234", private_of("tel:+1234;phone-context=x"));
 }
+
+#[test]
+fn an_s_cscf_out_of_reach_means_480() {
+    let mut bench = Bench::new();
+    bench.assign("sip:scscf1.ims.example");
+    bench.receive(P_CSCF, &invite("sip:ue-a@ims.example", ""));
+    bench.wait(Duration::from_secs(32));
+    bench.sent.retain(|(to, _, _)| to.to_string() == P_CSCF);
+    assert_eq!(480, bench.answer());
+}
+
+#[test]
+fn a_call_that_rang_and_was_lost_is_no_480() {
+    let mut bench = Bench::new();
+    bench.assign("sip:scscf1.ims.example");
+    bench.receive(P_CSCF, &invite("sip:ue-a@ims.example", ""));
+    let (_, _, request) = bench.only();
+    bench.respond(S_CSCF, &request, 180);
+    assert_eq!(180, bench.answer());
+    bench.wait(Duration::from_secs(300));
+    bench.sent.retain(|(to, _, _)| to.to_string() == P_CSCF);
+    assert_eq!(408, bench.answer());
+}
+
+#[test]
+fn a_call_cancelled_while_the_hss_is_asked_goes_nowhere() {
+    let mut bench = Bench::new();
+    bench.hss_is_dead = true;
+    let asked = invite("sip:ue-a@ims.example", "");
+    bench.receive(P_CSCF, &asked);
+    bench.receive(P_CSCF, &asked.replace("INVITE", "CANCEL"));
+    let statuses: Vec<_> = bench.sent.iter().map(|(_, _, m)| m.status()).collect();
+    assert_eq!(vec![Some(200), Some(487)], statuses);
+    bench.wait(Duration::from_secs(5));
+    assert!(bench.sent.iter().all(|(_, _, m)| m.status() != Some(480)));
+}

@@ -7,9 +7,10 @@ use super::*;
 use crate::{
     io::Output,
     node::{
-        policy::Policy,
+        policy::{Policy, RouteMismatch},
         setup::{Directory, Neighbour},
     },
+    proto::digest::AuthValue,
     spec::{Architecture, Delivery, Options},
     trace::Listener,
     wire::frame::{Frame, Party, Security},
@@ -647,7 +648,7 @@ fn a_subscriber_takes_the_route_of_the_notify() {
     let refresh = inside(
         "SUBSCRIBE",
         &[
-            ("Route", &bracketed_list(&routes)),
+            ("Route", &format!("<{}>", routes.join(">, <"))),
             ("To", "<sip:tracker@p2pcds.ims.example>;tag=tt"),
             ("Call-ID", "s1"),
         ],

@@ -990,3 +990,25 @@ fn cx_frames(world: &World<Party>) -> usize {
     };
     world.seen.iter().filter(is_assignment).count()
 }
+
+#[test]
+fn good_credentials_do_not_register_the_identity_of_another() {
+    // An HSS may leave it to the S-CSCF to know whose identity it authenticated.
+    let mut policy = Policy::default();
+    policy.hss.checks_identities_in_sar = false;
+    let mut world = world_with(&policy);
+    let mut user = registration("ue-a", "secret");
+    let first = user.register().unwrap();
+    let challenge = exchange(&mut world, I_CSCF, through_p_cscf(&first), 1);
+    let Step::Send(second) = user.answer(world.at, &challenge) else {
+        panic!("not challenged")
+    };
+    let foreign = through_p_cscf(&second)
+        .edit()
+        .set("To", "<sip:ue-b@ims.example>")
+        .finish();
+    let response = exchange(&mut world, I_CSCF, foreign, 1);
+    assert_eq!(403, status(&response));
+    let message = terminating("MESSAGE", "sip:ue-b@ims.example");
+    assert_eq!(480, status(&exchange(&mut world, I_CSCF, message, 1)));
+}

@@ -669,6 +669,12 @@ fn a_subscriber_is_told_at_once_and_again_when_peers_change() {
     bench.isc(&Builder::response(&sent[0], 200, "OK", None).finish());
     bench.dedicated("es-1", &stat("es-1", &[2, 3]));
     assert!(bench.wait(5).is_empty(), "nothing changed");
+    let empty_handed = connect("b", "192.0.2.11", PeerMode::Leech, Some(&[]));
+    assert_eq!(200, bench.ut("ue-b", UE_B, &empty_handed).0);
+    assert!(
+        bench.told.is_empty() && bench.wait(5).is_empty(),
+        "nobody new holds anything"
+    );
 }
 
 #[test]
@@ -793,6 +799,22 @@ fn a_publication_is_a_connect_then_reports_then_a_leave() {
         Some(412),
         bench.publish(UE_A, Some(&etag(&ok)), None).status()
     );
+}
+
+#[test]
+fn a_publication_outlasts_the_track_timer() {
+    let mut bench = Bench::registered();
+    let headers = [("Event", "p2pcds-status"), ("Expires", "600")];
+    let request = bench.asserted("PUBLISH", UE_B, UE_B, &headers);
+    let holder = connect("b", "192.0.2.11", PeerMode::Seeder, Some(&[1]));
+    assert_eq!(
+        Some(200),
+        bench.isc(&with_body(&request, &holder))[0].status()
+    );
+    bench.wait(599);
+    assert_eq!(vec!["b"], names(&bench.ut("ue-a", UE_A, &leech_a()).1));
+    bench.wait(1);
+    assert!(names(&bench.ut("ue-a", UE_A, &find("a")).1).is_empty());
 }
 
 #[test]

@@ -205,7 +205,8 @@ impl Bench {
         bench
     }
 
-    fn register(&mut self) {
+    /// Registers; gives the SUBSCRIBE to the registration state that follows.
+    pub(in crate::node) fn register(&mut self) -> Message {
         self.act(Action::Register);
         let register = self.sip("REGISTER").remove(0);
         self.answer(
@@ -217,6 +218,9 @@ impl Bench {
             ],
             None,
         );
+        let watch = self.sip("SUBSCRIBE").remove(0);
+        self.answer(&watch, 200, &[("Expires", "600000")], None);
+        watch
     }
 
     fn feed(&mut self, input: Input<'_>) {

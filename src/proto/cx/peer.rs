@@ -1107,6 +1107,32 @@ mod tests {
     }
 
     #[test]
+    fn answers_find_their_requests_in_any_order() {
+        let mut pair = Pair::new();
+        let first = pair.ask(CLIENT, "hss.ims.example", &lir());
+        let second = pair.ask(CLIENT, "hss.ims.example", &lir());
+        pair.answer(SERVER, lia());
+        let unknown = CxAnswer::Lia(Lia::only(experimental(5001)));
+        pair.answer(SERVER, unknown.clone());
+        let answers = pair.events[CLIENT].iter().map(|event| match event {
+            CxEvent::Answer { txn, answer, .. } => (*txn, answer.clone()),
+            other => panic!("{other:?}"),
+        });
+        let expected = vec![(second, lia()), (first, unknown)];
+        assert_eq!(expected, answers.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_answer_to_a_lost_connection_is_not_sent() {
+        let mut pair = Pair::new();
+        pair.ask(CLIENT, "hss.ims.example", &lir());
+        pair.take(SERVER, Input::Link(LINK, LinkEvent::Closed));
+        pair.sent.clear();
+        pair.answer(SERVER, lia());
+        assert!(pair.sent.is_empty());
+    }
+
+    #[test]
     fn a_second_request_uses_the_same_connection() {
         let mut pair = Pair::new();
         for _ in 0..2 {

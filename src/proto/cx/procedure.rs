@@ -1118,6 +1118,21 @@ mod tests {
     }
 
     #[test]
+    fn an_error_in_a_profile_is_located_in_the_message() {
+        let bytes = Builder::request(&d::PPR, 1, 2)
+            .avps(
+                Avps::new()
+                    .text(&d::USER_NAME, "a")
+                    .text(&d::USER_DATA, "<Other/>"),
+            )
+            .finish();
+        let message = Message::parse(bytes.clone()).unwrap();
+        let error = CxRequest::read(&message).unwrap().unwrap_err();
+        assert_eq!("\"<Other/>\"", error.found);
+        assert_eq!(b"<Other/>", &bytes[error.at..]);
+    }
+
+    #[test]
     fn a_short_challenge_is_refused() {
         let item = Avps::new()
             .text(&d::SIP_AUTHENTICATION_SCHEME, SCHEME_AKA)

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::*;
+use super::{identity::stamped, *};
 use crate::proto::harness::{Actor, World};
 
 /// A user agent: answers every request with `status`, notes what it hears.
@@ -382,4 +382,28 @@ proptest! {
         world.run(LONG);
         prop_assert_eq!(0, world.actors[1].requests);
     }
+}
+
+#[test]
+fn a_response_to_another_sender_is_stray() {
+    let mut world = pair(UDP, None);
+    let txn = send(&mut world, simple("OPTIONS"));
+    let sent = world.actors[0].sip.request(txn).unwrap().clone();
+    let via = sent
+        .header("Via")
+        .unwrap()
+        .replace("192.0.2.1", "192.0.2.9");
+    let foreign = Builder::response(&sent, 200, "R", Some("b"))
+        .finish()
+        .edit()
+        .set("Via", &via)
+        .finish();
+    world.act(1, |_, _, out| {
+        out.datagram(RefPoint::Mw, A.parse().unwrap(), foreign.bytes().clone());
+    });
+    world.run(Duration::from_millis(20));
+    assert!(matches!(
+        world.actors[0].heard[..],
+        [SipEvent::Stray { .. }]
+    ));
 }

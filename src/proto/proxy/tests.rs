@@ -343,3 +343,18 @@ proptest! {
         prop_assert!(world.actors[0].is_idle());
     }
 }
+
+#[test]
+fn after_a_cancel_no_other_hop_is_tried() {
+    let mut proxied = proxy(P, &[B, C]);
+    proxied.patient = true;
+    let peers = [(B, Manner::Rings), (C, Manner::Answers(200))];
+    let mut world = world(proxied, &peers);
+    let txn = send(&mut world, request("INVITE", "<sip:b@ims.example>"));
+    world.run(Duration::from_secs(1));
+    world.act(0, |party, at, out| party.sip.cancel(at, txn, out));
+    world.run(LONG);
+    assert_eq!(Some(&487), world.actors[0].heard.last());
+    assert!(world.actors[3].asked.is_empty());
+    assert!(world.actors.iter().all(Party::is_idle));
+}

@@ -37,6 +37,11 @@ fn neighbour(role: Role, host: &str) -> Neighbour {
 }
 
 fn register(policy: HssPolicy) -> Register {
+    Register::new(&setup(policy))
+}
+
+/// An HSS with a few subscribers, one S-CSCF and a tracker.
+pub(in crate::node::hss) fn setup(policy: HssPolicy) -> Setup {
     let nodes = [
         ("hss", Role::Hss, "hss.ims.example"),
         ("s-cscf", Role::SCscf, "scscf1.ims.example"),
@@ -67,7 +72,7 @@ fn register(policy: HssPolicy) -> Register {
             ..subscriber("refused")
         },
     ];
-    Register::new(&Setup {
+    Setup {
         name: NodeName::new("hss"),
         role: Role::Hss,
         seed: 7,
@@ -88,7 +93,7 @@ fn register(policy: HssPolicy) -> Register {
             ..Policy::default()
         },
         token_key: Vec::new(),
-    })
+    }
 }
 
 fn canonical_register() -> Register {
@@ -221,7 +226,7 @@ fn each_vector_has_a_sequence_number_of_its_own() {
 }
 
 #[test]
-fn only_auts_made_with_the_key_moves_the_sequence_number() {
+fn only_auts_with_the_key_from_the_same_s_cscf_moves_the_sequence_number() {
     use crate::proto::{
         aka::{Answer, Usim},
         cx::Resync,
@@ -248,6 +253,13 @@ fn only_auts_made_with_the_key_moves_the_sequence_number() {
     };
     register.authenticate("s", &with([0; 14])).unwrap();
     assert_eq!(2, register.records[0].sqn.number());
+    let elsewhere = Mar {
+        server: OTHER.to_owned(),
+        ..with(auts)
+    };
+    register.authenticate("s2", &elsewhere).unwrap();
+    assert_eq!(3, register.records[0].sqn.number());
+    register.authenticate("s", &mar(SCHEME_AKA)).unwrap();
     let maa = register.authenticate("s", &with(auts)).unwrap();
     let AuthItem::Aka(vector) = &maa.items[0] else {
         panic!("no vector");

@@ -14,6 +14,7 @@ mod runs;
 mod schema;
 mod selection;
 mod signal;
+mod tally;
 
 use std::{
     io::{self, Write},

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::selection::Transport;
+use super::{selection::Transport, tally::Tally};
 use crate::{
     judge::{self, Blame, Rigour},
     report::{FindingRow, Folder, InstanceResult, Outcome, folder, gather, ladder::Look},
@@ -23,6 +23,8 @@ pub struct Player<'a> {
     pub transport: Transport,
     pub rigour: Rigour,
     pub slow: Slow,
+    /// Where to count what each node does otherwise than canonically.
+    pub tally: Option<&'a Tally>,
 }
 
 /// What to do over sockets with a scenario that takes long on a real clock.
@@ -73,10 +75,16 @@ impl Player<'_> {
 
     /// Plays an instance. What is judged is what is stored: a trace too long is cut first.
     pub fn record(&self, instance: &Instance, known: &[jsonl::Known<'_>]) -> Recorded {
-        let Played { mut trace, fault } = match self.transport {
+        let played = match self.transport {
             Transport::Memory => run::play(self.suite, instance),
             Transport::Sockets => on_sockets(self.suite, instance),
         };
+        if let Some(tally) = self.tally {
+            tally.add(&run::differences(self.suite, instance, &played));
+        }
+        let Played {
+            mut trace, fault, ..
+        } = played;
         let mut fault = fault.map(|fault| fault.to_string());
         let written = jsonl::write(&trace, known);
         if written.truncated {

@@ -103,6 +103,7 @@ fn player<'a>(suite: &'a Suite, transport: Transport, rigour: Rigour) -> Player<
         transport,
         rigour,
         slow: Slow::Play,
+        tally: None,
     }
 }
 

@@ -22,6 +22,7 @@ use super::{
     runs, runs_folder,
     selection::{Selectors, Suites, Transport},
     signal::Stop,
+    tally::Tally,
 };
 use crate::{
     judge::Rigour,
@@ -51,6 +52,11 @@ pub struct Run {
     /// Play everything this often, each time with the next seed
     #[arg(long, value_name = "N", default_value_t = 1)]
     repeat: u64,
+
+    /// Play each instance canonically as well, and count for each node the lawful decisions and the octets
+    /// that come out otherwise; a node that varies nothing is an error
+    #[arg(long)]
+    differences: bool,
 
     /// A broken SHOULD fails
     #[arg(long)]
@@ -102,7 +108,8 @@ impl Run {
         let stop = Stop::on_signals();
         quiet_panics();
 
-        let results = self.play_all(suite, instances, &folder, &stop)?;
+        let tally = Tally::default();
+        let results = self.play_all(suite, instances, &folder, &stop, &tally)?;
 
         let mut report = Report {
             schema: SCHEMA.to_owned(),
@@ -137,6 +144,19 @@ impl Run {
                 }
             }
         }
+        if self.differences {
+            print(&tally.text())?;
+            let unvaried = tally.unvaried();
+            if !unvaried.is_empty() {
+                let nodes = unvaried.join(", ");
+                return Err(Failure::new(
+                    Exit::Fault,
+                    format!(
+                        "{nodes}: nothing varied, expected decisions and octets that differ from the canonical run"
+                    ),
+                ));
+            }
+        }
         Ok(Exit::of(&report))
     }
 
@@ -147,6 +167,7 @@ impl Run {
         instances: &[Instance],
         folder: &Folder,
         stop: &Stop,
+        tally: &Tally,
     ) -> Result<Vec<InstanceResult>, Failure> {
         let player = Player {
             suite,
@@ -157,6 +178,7 @@ impl Run {
                 Rigour::Usual
             },
             slow: if self.slow { Slow::Play } else { Slow::Skip },
+            tally: self.differences.then_some(tally),
         };
         let again = Again::new(self, folder);
         let next = AtomicUsize::new(0);
@@ -221,14 +243,13 @@ impl Run {
         terminal::groups(results).try_for_each(|group| print(&terminal::lines(group, column)))
     }
 
-    /// Addresses on loopback are the same for every instance, so over sockets they take turns.
+    /// Over sockets, scenarios at the same time would make each other late, so they take turns.
     fn workers(&self, instances: usize) -> usize {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        let wanted = match self.transport {
-            Transport::Memory => self.jobs.unwrap_or(cores),
+        let usual = match self.transport {
+            Transport::Memory => thread::available_parallelism().map_or(1, usize::from),
             Transport::Sockets => 1,
         };
-        wanted.clamp(1, instances.max(1))
+        self.jobs.unwrap_or(usual).clamp(1, instances.max(1))
     }
 
     fn folder(&self, suite: &Suite, started: SystemTime) -> Result<(Folder, String), Failure> {

@@ -7,7 +7,7 @@ mod evidence;
 mod steps;
 mod transfers;
 
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +91,10 @@ pub struct Judgement {
     pub assembled: Vec<Assembled>,
     /// Where each step was met, by step: the trace event.
     pub steps: Vec<Option<usize>>,
+    /// Frames the network lost.
+    pub lost: usize,
+    /// Datagrams sent again, octet for octet.
+    pub repeated: usize,
 }
 
 /// A content that arrived whole somewhere.
@@ -161,6 +165,30 @@ pub fn judge(
             at,
         ));
     }
+    // A network that was to lose frames and lost none has shown nothing of recovery.
+    let lossy = instance
+        .scenario
+        .given
+        .faults
+        .iter()
+        .any(|fault| fault.lose > 0.0);
+    if lossy && (lost(trace) == 0 || repeated(trace) == 0) {
+        findings.push(Finding {
+            verdict: Verdict::Inconclusive,
+            strength: Strength::Must,
+            requirement: instance
+                .scenario
+                .requires
+                .first()
+                .cloned()
+                .unwrap_or_default(),
+            blame: Blame::Network,
+            node: None,
+            expected: "at least one frame lost and sent again".to_owned(),
+            actual: format!("{} lost, {} sent again", lost(trace), repeated(trace)),
+            events: trace.events.len()..trace.events.len(),
+        });
+    }
     let shown = if followed.all_met() {
         Verdict::Pass
     } else {
@@ -177,7 +205,30 @@ pub fn judge(
         leniencies: followed.leniencies(),
         assembled,
         steps: followed.met_at(),
+        lost: lost(trace),
+        repeated: repeated(trace),
     }
+}
+
+fn lost(trace: &Trace) -> usize {
+    trace
+        .events
+        .iter()
+        .filter(|e| matches!(e.kind, EventKind::Lost(_)))
+        .count()
+}
+
+fn repeated(trace: &Trace) -> usize {
+    let mut seen = BTreeSet::new();
+    trace
+        .events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::Sent(frame) if frame.link.is_none() => Some(frame),
+            _ => None,
+        })
+        .filter(|frame| !seen.insert((frame.src, frame.dst, frame.bytes.clone())))
+        .count()
 }
 
 /// Whether a finding makes the verdict, rather than being advice.

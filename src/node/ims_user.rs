@@ -222,7 +222,7 @@ impl ImsUser {
         out: &mut Outbox,
     ) -> (ClientTxn, Message) {
         let request = self.compose(what);
-        let to = match self.policy.skips_p_cscf {
+        let to = match self.policy.skips_p_cscf && what.method == "INVITE" {
             true => self.straight_to(what.uri).unwrap_or(self.p_cscf),
             false => self.p_cscf,
         };

@@ -82,7 +82,7 @@ decisions! {
         routes_in_one_line: bool = [true, false],
         /// Whether security agreement headers are sent (RFC 3329); headers only, no IPsec is built.
         sec_agree: bool = [false],
-        /// Whether requests outside a dialog go straight to the other end, past the P-CSCF.
+        /// Whether an INVITE goes straight to the other end, past the P-CSCF.
         skips_p_cscf: bool = [false],
         /// Whether it subscribes to its own registration state (TS 24.229 5.1.1.3, clause not verified).
         watches_registration: bool = [true],

@@ -26,7 +26,7 @@ use self::{
     asking::{Errand, Subscribed},
     documents::{Author, Standing},
     fetching::{Call, CallId, Get},
-    journey::{Journey, Setback},
+    journey::{Holder, Journey, Setback},
     publishing::Publisher,
     ut::{Access, Ask, Ut},
 };
@@ -100,6 +100,8 @@ struct Swarm {
     /// How many pieces there are, once that is known.
     pieces: Option<usize>,
     journey: Option<Journey>,
+    /// Everybody who was ever listed, where later lists are not heeded.
+    ever_listed: Vec<Holder>,
     /// How often the list was asked for anew on this journey.
     finds: u32,
     /// A new list has been asked for, which gives those who refused another chance.

@@ -415,6 +415,8 @@ struct Ink {
     times: char,
     cut: char,
     remark: char,
+    /// From a lane to itself.
+    own: char,
 }
 
 const UNICODE: Ink = Ink {
@@ -428,6 +430,7 @@ const UNICODE: Ink = Ink {
     times: '×',
     cut: '…',
     remark: '·',
+    own: '↻',
 };
 
 const ASCII: Ink = Ink {
@@ -441,6 +444,7 @@ const ASCII: Ink = Ink {
     times: 'x',
     cut: '~',
     remark: '*',
+    own: 'o',
 };
 
 /// Columns left of the first lane, right of the last, and of what is written at the right: event, reference
@@ -503,7 +507,8 @@ impl<'a> Canvas<'a> {
             label = format!("{label} {}{}", self.ink.times, arrow.times);
         }
         if a == b {
-            write_over(&mut line, a + 2, &self.cut(&label, self.pitch - 3));
+            let label = format!("{} {label}", self.ink.own);
+            write_over(&mut line, a + 1, &self.cut(&label, self.pitch - 1));
             return self.finish(line, arrow);
         }
         let (left, right) = (a.min(b), a.max(b));

@@ -2,11 +2,14 @@
 //! run folder, that is of `results.json` and the traces it names by digest; none needs a rerun, and no
 //! verdict is made here. Start at [`Report`]; one module per format, [`FORMATS`] lists them.
 
+pub mod ctrf;
 pub mod folder;
 pub mod gather;
+pub mod html;
 pub mod junit;
 pub mod label;
 pub mod ladder;
+pub mod markdown;
 pub mod terminal;
 
 use std::{io, ops::Range};
@@ -37,10 +40,28 @@ pub struct Format {
 /// Every format that `--report` takes; `results.json` itself is always written.
 pub const FORMATS: &[Format] = &[
     Format {
+        name: "ctrf",
+        file: "ctrf.json",
+        summary: "CTRF JSON, the common test report format",
+        draw: |report, _| Ok(ctrf::draw(report)),
+    },
+    Format {
+        name: "html",
+        file: "report.html",
+        summary: "one self-contained page, with ladders and messages",
+        draw: |report, folder| Ok(html::draw(report, folder)),
+    },
+    Format {
         name: "junit",
         file: "junit.xml",
         summary: "JUnit XML, as build servers read it",
         draw: |report, _| junit::draw(report).map_err(io::Error::other),
+    },
+    Format {
+        name: "markdown",
+        file: "report.md",
+        summary: "a summary for pull requests and job pages",
+        draw: |report, folder| Ok(markdown::draw(report, folder)),
     },
     Format {
         name: "text",
@@ -296,6 +317,16 @@ impl Counts {
             Outcome::Unsupported => &mut self.unsupported,
             Outcome::Waived => &mut self.waived,
             Outcome::NotApplicable => &mut self.not_applicable,
+        }
+    }
+}
+
+impl FindingRow {
+    /// The node to blame, or what else it is.
+    pub fn party(&self) -> String {
+        match &self.node {
+            Some(node) => node.clone(),
+            None => self.blame.to_string(),
         }
     }
 }

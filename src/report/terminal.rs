@@ -143,10 +143,7 @@ fn source(finding: &FindingRow) -> String {
 fn explained(finding: &FindingRow) -> String {
     let mut text = String::new();
     row(&mut text, "expected", &finding.expected);
-    let party = finding
-        .node
-        .clone()
-        .unwrap_or_else(|| finding.blame.to_string());
+    let party = finding.party();
     row(
         &mut text,
         "actual",

@@ -3,6 +3,7 @@
 
 mod cast;
 mod compose;
+mod differences;
 mod stimulate;
 
 use std::{
@@ -19,7 +20,10 @@ use crate::{
     random::derive,
     suite::{Context as Values, Follower, Ground, Instance, Stimulus, Suite, Topology},
     trace::{Cast, Event, EventKind, Meta, Trace},
+    wire::frame::NodeName,
 };
+
+pub use differences::{Difference, differences};
 
 use cast::{Company, build};
 use stimulate::Stimulator;
@@ -40,6 +44,8 @@ pub struct Played {
     pub trace: Trace,
     /// A fault of ours that ended the run early; the verdict is `error`.
     pub fault: Option<Fault>,
+    /// The lawful decisions that each node takes otherwise than canonically, by name.
+    pub decisions: Vec<(NodeName, Vec<&'static str>)>,
 }
 
 /// Why the harness could not play an instance to its end.
@@ -113,6 +119,7 @@ pub async fn play_on_sockets(suite: &Suite, instance: &Instance) -> Played {
             events: Vec::new(),
         },
         fault: Some(DriveError::from(error).into()),
+        decisions: Vec::new(),
     }
 }
 
@@ -138,6 +145,7 @@ fn no_topology(instance: &Instance) -> Played {
             events: Vec::new(),
         },
         fault: Some(Fault::NoTopology),
+        decisions: Vec::new(),
     }
 }
 
@@ -167,6 +175,10 @@ async fn run<T: Transport>(
 ) -> Played {
     let meta = meta(instance, &company, field);
     let setups = std::mem::take(&mut company.setups);
+    let decisions = setups
+        .iter()
+        .map(|s| (s.name.clone(), s.policy.differing(s.role)))
+        .collect();
     let nodes = setups
         .into_iter()
         .zip(&company.nodes)
@@ -190,6 +202,7 @@ async fn run<T: Transport>(
     Played {
         trace: performance.trace,
         fault,
+        decisions,
     }
 }
 

@@ -37,6 +37,14 @@ pub(crate) fn prologue(suite: &Suite, instance: &Instance) -> Vec<Step> {
             steps.push(announced(instance, topology, node));
         }
     }
+    // Where the network loses what travels, retransmission may take its whole time.
+    if !instance.scenario.given.faults.is_empty() {
+        for step in &mut steps {
+            if let Verb::Expect(expect) = &mut step.verb {
+                expect.within = WITHIN_UNDER_FAULTS;
+            }
+        }
+    }
     steps
 }
 
@@ -176,4 +184,5 @@ fn setup(verb: Verb) -> Step {
     }
 }
 
+const WITHIN_UNDER_FAULTS: Duration = Duration::from_secs(300);
 const WITHIN: Duration = Duration::from_secs(5);

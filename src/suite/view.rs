@@ -40,6 +40,7 @@ impl Layer {
                 "to-uri",
                 "to-tag",
                 "branch",
+                "transport",
                 "icid",
                 "body",
                 "body-length",
@@ -318,6 +319,20 @@ impl View {
             "from-tag" => param_of(address("From"), "tag"),
             "to-tag" => param_of(address("To"), "tag"),
             "branch" => param_of(address("Via"), "branch"),
+            // SIP/2.0/TCP
+            "transport" => address("Via")
+                .and_then(|via| {
+                    Some(
+                        via.uri
+                            .split_whitespace()
+                            .next()?
+                            .rsplit('/')
+                            .next()?
+                            .to_owned(),
+                    )
+                })
+                .into_iter()
+                .collect(),
             // RFC 7315 4.6: the first parameter of P-Charging-Vector.
             "icid" => param_in(head.first("P-Charging-Vector"), "icid-value"),
             "body" => vec![String::from_utf8_lossy(self.body()).into_owned()],

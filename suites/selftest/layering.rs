@@ -37,6 +37,7 @@ const WORLDLY: &[&str] = &[
 const WORLD: &[&str] = &[
     "tokio",
     "std::process",
+    "process::",
     "std::env",
     "env::",
     "TcpListener",

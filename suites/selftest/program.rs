@@ -98,11 +98,18 @@ fn a_run_leaves_everything_that_reports_are_drawn_from() {
     let id = first_instance();
     peerproof()
         .current_dir(folder.path())
-        .args(["run", &id, "--report", "junit,text"])
+        .args(["run", &id, "--report", "junit,text,html,markdown,ctrf"])
         .assert()
         .code(0);
     let run = folder.path().join("peerproof-out/latest");
-    for file in ["results.json", "junit.xml", "report.txt"] {
+    for file in [
+        "results.json",
+        "junit.xml",
+        "report.txt",
+        "report.html",
+        "report.md",
+        "ctrf.json",
+    ] {
         assert!(run.join(file).is_file(), "{file}");
     }
     for file in ["trace.jsonl", "ladder.txt", "evidence.pcapng"] {

@@ -1,7 +1,7 @@
 //! Each CSCF adds, keeps and removes the header fields it must, hop by hop (TS 24.229 5.2.6, 5.4.3;
 //! RFC 3261 16.6; RFC 3325; RFC 5502; RFC 7315).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     judge::{Case, Finding, evidence::Seen},
@@ -15,7 +15,12 @@ use crate::{
 pub fn judge(case: &Case<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut before = Before::default();
+    let mut crossed = BTreeSet::new();
     for (seen, message) in case.evidence.sip() {
+        // What the network doubles, or its sender repeats, was judged when it first came.
+        if !crossed.insert((&seen.frame.from, &seen.frame.to, message.bytes())) {
+            continue;
+        }
         let role = case.evidence.role(&seen.frame.from);
         let mut report = |requirement, expected: String, actual: String| {
             let events = seen.index..seen.index + 1;

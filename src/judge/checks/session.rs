@@ -1,13 +1,15 @@
 //! Offers, answers and dialogs of a piece transfer agree (RFC 5547 8; RFC 3261 13.2.2.4, 15; RFC 4975 5.4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
 use crate::{
     judge::{Case, Finding, evidence::Seen},
     spec::RefPoint,
+    trace::EventKind,
     wire::{
+        frame::Party,
         sdp::{Direction, Media, Session},
         sip::Message,
     },
@@ -148,43 +150,59 @@ fn shown(value: Option<&str>) -> String {
     value.unwrap_or("none").to_owned()
 }
 
-/// Each 2xx to INVITE is acknowledged by whoever got it.
+/// Each 2xx to INVITE is acknowledged by whoever got it. What the network did to the ACK is not its fault.
 fn finished(case: &Case<'_>) -> Vec<Finding> {
-    let mut waiting: BTreeMap<(String, u32), &Seen<'_>> = BTreeMap::new();
-    for (seen, message) in case.evidence.sip_on(RefPoint::Gm) {
-        let (Ok(call), Ok(cseq)) = (message.call_id(), message.cseq()) else {
-            continue;
-        };
-        let asked_by_user = !seen.is_from_user(case.evidence);
-        match (message.status(), message.method()) {
-            (Some(200..300), "INVITE") if asked_by_user => {
-                waiting.entry((call, cseq.number)).or_insert(seen);
-            }
-            (None, "ACK") if seen.is_from_user(case.evidence) => {
-                waiting.remove(&(call, cseq.number));
-            }
-            _ => {}
-        }
-    }
+    let acknowledged = acknowledged(case);
     let end = case
         .evidence
         .crossed
         .last()
         .map(|seen| seen.at)
         .unwrap_or_default();
-    waiting
-        .into_values()
+    let mut looked_at = BTreeSet::new();
+    let mut findings = Vec::new();
+    for (seen, message) in case.evidence.sip_on(RefPoint::Gm) {
+        let (Ok(call), Ok(cseq)) = (message.call_id(), message.cseq()) else {
+            continue;
+        };
+        let accepts = matches!(message.status(), Some(200..300)) && message.method() == "INVITE";
         // What is still on its way when the run ends is nobody's fault.
-        .filter(|seen| end.since(seen.at) > std::time::Duration::from_secs(1))
-        .filter_map(|seen| {
-            let events = seen.index..seen.index + 1;
-            case.breach(
-                &seen.frame.to,
-                "UE-011",
-                "an ACK for each 2xx",
-                "none",
-                events,
-            )
+        let is_recent = end.since(seen.at) <= std::time::Duration::from_secs(1);
+        if !accepts || seen.is_from_user(case.evidence) || is_recent {
+            continue;
+        }
+        let key = (seen.frame.to.clone(), call, cseq.number);
+        if acknowledged.contains(&key) || !looked_at.insert(key) {
+            continue;
+        }
+        let events = seen.index..seen.index + 1;
+        findings.extend(case.breach(
+            &seen.frame.to,
+            "UE-011",
+            "an ACK for each 2xx",
+            "none",
+            events,
+        ));
+    }
+    findings
+}
+
+/// Who sent an ACK, in which call, for which request: as sent, whether it arrived or not.
+fn acknowledged(case: &Case<'_>) -> BTreeSet<(Party, String, u32)> {
+    let events = case.evidence.trace.events.iter();
+    events
+        .filter_map(|event| match &event.kind {
+            EventKind::Sent(frame) | EventKind::Received(frame) => Some(frame),
+            _ => None,
+        })
+        .filter(|frame| frame.on == RefPoint::Gm && frame.bytes.starts_with(b"ACK "))
+        .filter_map(|frame| {
+            let ack = Message::parse(frame.bytes.clone()).ok()?;
+            Some((
+                frame.from.clone(),
+                ack.call_id().ok()?,
+                ack.cseq().ok()?.number,
+            ))
         })
         .collect()
 }

@@ -1,7 +1,7 @@
 //! Provisional answers come in time: 100 within 200 ms unless the final answer is out by then
 //! (RFC 3261 17.2.1).
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     judge::{Case, Finding},
@@ -17,6 +17,7 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
         return Vec::new();
     };
     let mut findings = Vec::new();
+    let mut known = BTreeSet::new();
     for (seen, invite) in case.evidence.sip() {
         if !(invite.is_request() && invite.method() == "INVITE") {
             continue;
@@ -25,6 +26,10 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
             .top_via()
             .ok()
             .and_then(|via| via.branch().map(str::to_owned));
+        // A repetition was answered when the first was, or is absorbed (RFC 6026).
+        if !known.insert((seen.frame.to.clone(), branch.clone())) {
+            continue;
+        }
         // What the answerer sent counts, not what the network made of it.
         let answered = trace.events[seen.index..].iter().find(|event| {
             let EventKind::Sent(frame) = &event.kind else {

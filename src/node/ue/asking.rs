@@ -361,10 +361,14 @@ impl Ue {
 
     /// Takes a peer list: the first sets the journey up, a later one replaces it.
     fn listed(&mut self, at: At, swarm: &str, result: &SwarmResult, out: &mut Outbox) {
-        let holders = self.holders(result);
+        let mut holders = self.holders(result);
+        if !self.policy.heeds_later_lists {
+            let ever = &mut self.swarm(swarm).ever_listed;
+            ever.append(&mut holders);
+            holders.clone_from(ever);
+        }
         let me = self.author.peer_id.clone();
         let verifies = self.policy.verifies_pieces;
-        let heeds = self.policy.heeds_later_lists;
         let state = self.swarm(swarm);
         let Some(goal) = state.goal else {
             if let Some(journey) = &mut state.journey {
@@ -412,9 +416,7 @@ impl Ue {
         }
         let state = self.swarm(swarm);
         if let Some(journey) = &mut state.journey {
-            if heeds || !journey.has_holders() {
-                journey.learn(holders);
-            }
+            journey.learn(holders);
             if std::mem::take(&mut state.forgives) {
                 journey.forgive();
             }

@@ -157,10 +157,6 @@ impl Journey {
         }
     }
 
-    pub fn has_holders(&self) -> bool {
-        !self.holders.is_empty()
-    }
-
     pub fn holder(&self, peer_id: &str) -> Option<&Holder> {
         self.holders.iter().find(|h| h.peer_id == peer_id)
     }

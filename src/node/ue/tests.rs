@@ -671,6 +671,24 @@ fn a_list_comes_by_notify_and_whom_it_drops_is_not_asked() {
 }
 
 #[test]
+fn a_later_list_takes_the_place_of_the_first() {
+    for (heeds, expected) in [(true, "sip:b@ims.example"), (false, "sip:a@ims.example")] {
+        let mut setup = setup(Options::default());
+        setup.policy.ue.heeds_later_lists = heeds;
+        let mut bench = Bench::new(setup);
+        bench.register();
+        bench.act(Action::Ask {
+            content: "three-pieces".to_owned(),
+        });
+        bench.list(vec![peer("a", &[1], 9), peer("b", &[1], 1)]);
+        bench.fetch();
+        bench.list(vec![peer("b", &[1], 1)]);
+        let invite = bench.sip("INVITE").remove(0);
+        assert_eq!(Some(expected), invite.request_uri());
+    }
+}
+
+#[test]
 fn straight_to_the_peer_with_range_and_one_redirection() {
     let mut bench = Bench::new(setup(options(Path::Ut, RequestPath::Direct, Path::Ut)));
     bench.fetch();

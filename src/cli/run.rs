@@ -88,11 +88,16 @@ pub struct Run {
 impl Run {
     pub fn run(self) -> Result<Exit, Failure> {
         let suite = self.suites.load()?;
-        let mut instances = Vec::new();
-        for again in 0..self.repeat.max(1) {
-            let seed = self.seed.wrapping_add(again);
-            instances.extend(self.selectors.instances(&suite, seed)?);
-        }
+        let chosen = self.selectors.instances(&suite, self.seed)?;
+        let instances: Vec<Instance> = (0..self.repeat.max(1))
+            .map(|again| self.seed.wrapping_add(again))
+            .flat_map(|seed| {
+                chosen.iter().map(move |instance| Instance {
+                    seed,
+                    ..instance.clone()
+                })
+            })
+            .collect();
         if self.dry_run {
             let ids: String = instances.iter().map(|i| format!("{}\n", i.id())).collect();
             print(&ids)?;

@@ -42,6 +42,7 @@ impl Layer {
                 "branch",
                 "transport",
                 "icid",
+                "octets",
                 "body",
                 "body-length",
                 "text",
@@ -337,6 +338,7 @@ impl View {
             "icid" => param_in(head.first("P-Charging-Vector"), "icid-value"),
             "body" => vec![String::from_utf8_lossy(self.body()).into_owned()],
             "body-length" => vec![self.body().len().to_string()],
+            "octets" => vec![self.bytes.len().to_string()],
             "text" => vec![String::from_utf8_lossy(&self.bytes).into_owned()],
             _ => match (key.strip_suffix("-uri"), key.strip_suffix("-params")) {
                 (Some(name), _) => addresses(head, name).map(|a| a.uri).collect(),

@@ -70,11 +70,6 @@ impl Context {
     pub fn limit(&self) -> At {
         self.limit
     }
-
-    /// A seed for one purpose, the same in every replay.
-    pub fn derived_seed(&self, purpose: &str) -> u64 {
-        derive(self.seed, &[purpose])
-    }
 }
 
 impl Lookup for Context {

@@ -91,7 +91,7 @@ pub struct Near {
 #[derive(Clone, Debug, Default)]
 pub struct Captures {
     views: BTreeMap<String, View>,
-    met: BTreeMap<String, (usize, At)>,
+    met: BTreeMap<String, At>,
 }
 
 impl Captures {
@@ -309,7 +309,7 @@ impl<'a> Follower<'a> {
 
     fn match_frame(&mut self, event: usize, at: At, frame: &Frame) {
         let view = View::new(frame);
-        if let Some((index, outcome)) = self.first_met(event, frame, &view) {
+        if let Some((index, outcome)) = self.first_met(frame, &view) {
             self.meet(index, event, at, outcome, view);
             return;
         }
@@ -318,7 +318,7 @@ impl<'a> Follower<'a> {
                 continue;
             };
             if self.states[index].broken.is_none()
-                && self.covers(index, never, event)
+                && self.covers(index, never)
                 && never.pattern.matches(frame, &view, &self.values())
             {
                 self.states[index].broken = Some((event, at));
@@ -328,20 +328,14 @@ impl<'a> Follower<'a> {
     }
 
     /// The first expectation in file order that this message meets, and which lawful outcome it is.
-    fn first_met(
-        &self,
-        event: usize,
-        frame: &Frame,
-        view: &View,
-    ) -> Option<(usize, Option<usize>)> {
+    fn first_met(&self, frame: &Frame, view: &View) -> Option<(usize, Option<usize>)> {
         self.expects().find_map(|(index, expect)| {
             let full = match expect.times.max {
                 None => self.states[index].met.len() >= expect.times.min.max(1),
                 Some(_) => self.states[index].broken.is_some(),
             };
             let values = self.values();
-            if full || !self.is_open(index, event) || !expect.pattern.matches(frame, view, &values)
-            {
+            if full || !self.is_open(index) || !expect.pattern.matches(frame, view, &values) {
                 return None;
             }
             if expect.outcomes.is_empty() {
@@ -376,7 +370,7 @@ impl<'a> Follower<'a> {
             && !self.captures.views.contains_key(name)
         {
             self.captures.views.insert(name.clone(), view);
-            self.captures.met.insert(name.clone(), (event, at));
+            self.captures.met.insert(name.clone(), at);
         }
     }
 
@@ -384,7 +378,7 @@ impl<'a> Follower<'a> {
         let mut found = Vec::new();
         for (index, expect) in self.expects() {
             let unmet = self.states[index].met.len() < expect.times.min;
-            if unmet && expect.pattern.is_near(frame) && self.is_open(index, event) {
+            if unmet && expect.pattern.is_near(frame) && self.is_open(index) {
                 let values = self.values();
                 let difference = match expect.pattern.difference(frame, view, &values) {
                     Some(difference) => Some(difference),
@@ -421,33 +415,22 @@ impl<'a> Follower<'a> {
             .map(|(index, _)| index)
     }
 
-    /// Whether an event at this place in the trace may meet the step: its stimulus was given before, and
-    /// the message it comes after was seen before.
-    fn is_open(&self, index: usize, event: usize) -> bool {
-        let governed =
-            self.governors[index].is_none_or(|governor| self.is_done_before(governor, event));
-        let after = match &self.steps[index].verb {
-            Verb::Expect(expect) => expect.after.as_ref(),
-            Verb::Never(never) => never.after.as_ref(),
-            _ => None,
-        };
+    /// Whether the next event may meet the step: its stimulus was given, and the message it comes after
+    /// was seen.
+    fn is_open(&self, index: usize) -> bool {
+        let governed = self.governors[index].is_none_or(|stimulus| {
+            matches!(self.states[stimulus].mark, Some((_, _, StepMark::Done)))
+        });
         governed
-            && after.is_none_or(|name| {
-                let met = self.captures.met.get(name);
-                met.is_some_and(|(seen, _)| *seen < event)
-            })
+            && after(&self.steps[index]).is_none_or(|name| self.captures.met.contains_key(name))
     }
 
-    fn is_done_before(&self, stimulus: usize, event: usize) -> bool {
-        matches!(self.states[stimulus].mark, Some((mark, _, StepMark::Done)) if mark < event)
-    }
-
-    fn covers(&self, index: usize, never: &Never, event: usize) -> bool {
+    fn covers(&self, index: usize, never: &Never) -> bool {
         let over = never
             .until
             .as_ref()
             .is_some_and(|name| self.captures.met.contains_key(name));
-        !over && self.is_open(index, event)
+        !over && self.is_open(index)
     }
 
     /// From when the window of a step counts: its last stimulus or wait, and the message it comes after.
@@ -460,13 +443,8 @@ impl<'a> Follower<'a> {
                 _ => return None,
             }
         }
-        let after = match &self.steps[index].verb {
-            Verb::Expect(expect) => expect.after.as_ref(),
-            Verb::Never(never) => never.after.as_ref(),
-            _ => None,
-        };
-        match after {
-            Some(name) => Some(since.max(self.captures.met.get(name)?.1)),
+        match after(&self.steps[index]) {
+            Some(name) => Some(since.max(*self.captures.met.get(name)?)),
             None => Some(since),
         }
     }
@@ -499,6 +477,15 @@ impl<'a> Follower<'a> {
             }
         }
         end.min(self.context.limit())
+    }
+}
+
+/// The captured message that a step comes after.
+fn after(step: &Step) -> Option<&str> {
+    match &step.verb {
+        Verb::Expect(expect) => expect.after.as_deref(),
+        Verb::Never(never) => never.after.as_deref(),
+        _ => None,
     }
 }
 

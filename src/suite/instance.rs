@@ -11,7 +11,6 @@ use super::{
 use crate::{
     random::{Random, derive},
     spec::{Architecture, Delivery, Options, RequestPath},
-    trace::ContentName,
 };
 
 /// One play of a scenario. Prints as its id.
@@ -81,17 +80,6 @@ impl Instance {
     pub fn swarm(&self, content: &str) -> String {
         let seed = derive(self.seed, &[&self.id(), "swarm", content]);
         format!("{content}-{}", Random::new(seed).token(8))
-    }
-
-    /// All contents under their swarm ids.
-    pub fn content_names(&self, suite: &Suite) -> Vec<ContentName> {
-        let contents = suite.contents.all.iter();
-        contents
-            .map(|content| ContentName {
-                fixture: content.name.clone(),
-                swarm: self.swarm(&content.name),
-            })
-            .collect()
     }
 
     /// The steps of this configuration: what is given first, then the scenario's own.

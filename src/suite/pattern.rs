@@ -146,15 +146,6 @@ impl Pattern {
             ..difference
         })
     }
-
-    /// Every template in it.
-    pub fn templates(&self) -> Vec<&Template> {
-        let mut all = Vec::new();
-        for field in &self.fields {
-            field.test.collect(&mut all);
-        }
-        all
-    }
 }
 
 impl FieldTest {
@@ -215,17 +206,6 @@ impl Test {
     /// In plain words, with the places filled whose values are known.
     fn in_words(&self, lookup: &dyn Lookup) -> String {
         fill_known(&self.to_string(), lookup)
-    }
-
-    fn collect<'a>(&'a self, all: &mut Vec<&'a Template>) {
-        match self {
-            Test::Is(template) | Test::Has(template) | Test::Lacks(template) => all.push(template),
-            Test::OneOf(tests) | Test::All(tests) => {
-                tests.iter().for_each(|test| test.collect(all));
-            }
-            Test::Exactly { members, besides } => all.extend(members.iter().chain(besides)),
-            _ => {}
-        }
     }
 }
 

@@ -432,6 +432,11 @@ impl Scene<'_> {
         let from = table.need("from").and_then(|v| self.node(&v));
         let to = table.need("to").and_then(|v| self.node(&v));
         let on = table.need("on").and_then(|v| v.word::<RefPoint>());
+        let kinds = ["message", "text", "octets", "like"];
+        let written = kinds
+            .iter()
+            .filter(|kind| table.get(kind).is_some())
+            .count();
         let file = table.get("message").and_then(|v| {
             let name = v.str()?;
             let known: Vec<_> = self.world.messages.iter().map(|m| m.0.as_str()).collect();
@@ -480,7 +485,7 @@ impl Scene<'_> {
             like.map(SendSource::Like),
         ];
         let mut sources: Vec<_> = sources.into_iter().flatten().collect();
-        if sources.len() != 1 {
+        if written != 1 {
             let message =
                 "what to send is not clear, expected exactly one of message, text, octets, like";
             notes.note(span, message, "");
@@ -490,7 +495,7 @@ impl Scene<'_> {
             from: from?,
             to: to?,
             on: on?,
-            source: sources.remove(0),
+            source: sources.pop()?,
             edits,
             reply,
             authorize,

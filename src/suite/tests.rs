@@ -323,6 +323,52 @@ fn a_scenario_is_repeated_over_what_it_says() {
 }
 
 #[test]
+fn a_step_stands_only_where_its_choice_was_made() {
+    let step = |status: &str| {
+        format!(
+            "\n[[scenario.step]]\nwhen = {{ status = \"{status}\" }}\n\
+             expect = {{ from = \"ue-a\", sip = {{ method = \"{status}\" }}, as = \"report\" }}\n"
+        )
+    };
+    let steps = format!("{STEPS}{}{}", step("ims"), step("ut"));
+    let suite = read(&scenario("over = [\"status\"]", &steps)).unwrap();
+    for instance in Instance::of(&suite.scenarios[0], 1) {
+        let steps = instance.steps(&suite);
+        let own: Vec<_> = steps.iter().filter(|step| !step.setup).collect();
+        assert_eq!(4, own.len());
+        let expected = format!(": {}", instance.options.status);
+        assert!(own[3].to_string().contains(&expected), "{}", own[3]);
+    }
+    let twice = format!("{STEPS}{}{}", step("ims"), step("ims"));
+    assert_eq!(
+        "the name \"report\" is taken",
+        message(&scenario("", &twice))
+    );
+}
+
+#[test]
+fn the_scenario_speaks_for_whom_it_sends_for() {
+    let send = "\n[[scenario.step]]\n\
+                send = { from = \"ue-d\", to = \"p-cscf\", on = \"Gm\", octets = 'x\\r\\n' }\n";
+    let suite = read(&scenario("", &format!("{send}{STEPS}"))).unwrap();
+    let instance = &Instance::of(&suite.scenarios[0], 1)[0];
+    assert!(instance.speaks_for("ue-d"));
+    assert!(!instance.speaks_for("ue-a"));
+}
+
+#[test]
+fn what_to_send_has_to_be_clear() {
+    let send = |rest: &str| {
+        let head = "[[scenario.step]]\nsend = { from = \"ue-d\", to = \"p-cscf\", on = \"Gm\"";
+        message(&scenario("", &format!("{head}{rest} }}\n{STEPS}")))
+    };
+    assert!(send("").starts_with("what to send is not clear"));
+    assert!(send(", text = 'a', octets = 'b'").starts_with("what to send is not clear"));
+    assert!(send(", message = \"registr\"").starts_with("unknown message file"));
+    assert!(send(", text = '${ue-d.gm'").contains("without \"}\""));
+}
+
+#[test]
 fn each_instance_has_swarm_ids_of_its_own() {
     let suite = read(&scenario("over = [\"status\"]", STEPS)).unwrap();
     let instances = Instance::of(&suite.scenarios[0], 1);

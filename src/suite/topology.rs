@@ -138,7 +138,7 @@ impl Node {
         }
     }
 
-    /// Its listeners at the addresses of a ground. TLS is asserted in memory; on sockets the links are plain.
+    /// Its listeners at the addresses of a ground.
     pub fn listeners(&self, ground: Ground) -> Vec<Listener> {
         self.listen
             .iter()
@@ -235,7 +235,7 @@ impl Listen {
 }
 
 /// The one wire format spoken on a reference point, if there is only one.
-pub fn usual_format(on: RefPoint) -> Option<Format> {
+fn usual_format(on: RefPoint) -> Option<Format> {
     match on {
         RefPoint::Gm | RefPoint::Mw | RefPoint::Isc => Some(Format::Sip),
         RefPoint::Cx => Some(Format::Diameter),

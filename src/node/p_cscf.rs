@@ -445,8 +445,9 @@ fn sip_ports(setup: &Setup) -> Vec<SipPort> {
 
 const DEFAULT_PORT: u16 = 5060;
 
-/// "unless it knows that the TU will generate a response within 200 ms" (RFC 3261 17.2.1).
-const TRYING_WITHIN: Duration = Duration::from_millis(200);
+/// "unless it knows that the TU will generate a response within 200 ms" (RFC 3261 17.2.1); on a real clock
+/// timers come late.
+const TRYING_WITHIN: Duration = Duration::from_millis(150);
 
 /// TS 24.229 7.7, second-hand: toward the UE.
 const GM_TIMERS: Timers = Timers {

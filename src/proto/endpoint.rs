@@ -632,8 +632,8 @@ fn reschedule(
 /// What marks a branch as unique by RFC 3261 8.1.1.7.
 const COOKIE: &str = "z9hG4bK";
 
-/// RFC 3261 17.2.1.
-const TRYING: Duration = Duration::from_millis(200);
+/// 100 is due within 200 ms (RFC 3261 17.2.1); on a real clock timers come late.
+const TRYING: Duration = Duration::from_millis(150);
 
 #[cfg(test)]
 mod tests;

@@ -454,6 +454,9 @@ const TAIL: usize = 6;
 const RIGHT: usize = 26;
 const NARROWEST: usize = 8;
 
+/// Columns between lanes that no label gets more than.
+const WIDEST: usize = 20;
+
 impl<'a> Canvas<'a> {
     fn new(ladder: &'a Ladder, look: Look) -> Canvas<'a> {
         let gaps = ladder.lanes.len().saturating_sub(1).max(1);
@@ -608,7 +611,7 @@ impl<'a> Canvas<'a> {
     }
 }
 
-/// The columns between lanes at which nothing is cut.
+/// The columns between lanes at which nothing is cut but what is very long.
 fn wanted(ladder: &Ladder) -> usize {
     let names = ladder.lanes.iter().map(|name| name.chars().count() + 2);
     let labels = ladder.rows.iter().filter_map(|row| match row {
@@ -623,7 +626,7 @@ fn wanted(ladder: &Ladder) -> usize {
         }
         _ => None,
     });
-    names.chain(labels).max().unwrap_or(0)
+    names.chain(labels).max().unwrap_or(0).min(WIDEST)
 }
 
 fn write_over(line: &mut [char], first: usize, text: &str) {

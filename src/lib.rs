@@ -23,6 +23,8 @@ pub mod drive;
 
 pub mod run;
 
+pub mod prove;
+
 pub mod report;
 
 pub mod cli;

@@ -1,12 +1,14 @@
 //! What is typed: one file a command family. Here arguments are read, the terminal is written to, signals
 //! are caught and exit codes chosen; nothing else is decided. Start at [`main`].
 
+mod crew;
 mod exit;
 mod explain;
 mod judge;
 mod lint;
 mod list;
 mod play;
+mod prove;
 mod replay;
 mod report;
 mod run;
@@ -57,6 +59,8 @@ enum Command {
     Explain(explain::Explain),
     /// Check suites, ledger and fixtures without playing anything
     Lint(lint::Lint),
+    /// Show that every check can fail: against deviations, stand-ins and lawful variations
+    Prove(prove::Prove),
     /// Play one scenario again, octet for octet, with its ladder
     Replay(replay::Replay),
     /// Come to the verdicts again, from recorded traces
@@ -74,6 +78,7 @@ impl Command {
             Command::List(command) => command.run(),
             Command::Explain(command) => command.run(),
             Command::Lint(command) => command.run(),
+            Command::Prove(command) => command.run(),
             Command::Replay(command) => command.run(),
             Command::Judge(command) => command.run(),
             Command::Report(command) => command.run(),

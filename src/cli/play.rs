@@ -11,7 +11,7 @@ use super::{selection::Transport, tally::Tally};
 use crate::{
     judge::{self, Blame, Rigour},
     report::{FindingRow, Folder, InstanceResult, Outcome, folder, gather, ladder::Look},
-    run::{self, Played},
+    run::{self, Casting, Played},
     suite::{Instance, Suite},
     time::At,
     trace::{Trace, jsonl, pcapng},
@@ -23,6 +23,8 @@ pub struct Player<'a> {
     pub transport: Transport,
     pub rigour: Rigour,
     pub slow: Slow,
+    /// Who plays otherwise than the scenarios say.
+    pub casting: Casting<'a>,
     /// Where to count what each node does otherwise than canonically.
     pub tally: Option<&'a Tally>,
 }
@@ -76,11 +78,16 @@ impl Player<'_> {
     /// Plays an instance. What is judged is what is stored: a trace too long is cut first.
     pub fn record(&self, instance: &Instance, known: &[jsonl::Known<'_>]) -> Recorded {
         let played = match self.transport {
-            Transport::Memory => run::play(self.suite, instance),
-            Transport::Sockets => on_sockets(self.suite, instance),
+            Transport::Memory => run::play(self.suite, instance, self.casting),
+            Transport::Sockets => on_sockets(self.suite, instance, self.casting),
         };
         if let Some(tally) = self.tally {
-            tally.add(&run::differences(self.suite, instance, &played));
+            tally.add(&run::differences(
+                self.suite,
+                instance,
+                self.casting,
+                &played,
+            ));
         }
         let Played {
             mut trace, fault, ..
@@ -111,7 +118,7 @@ impl Player<'_> {
             return None;
         }
         let took = guarded(|| {
-            let played = run::play(self.suite, instance);
+            let played = run::play(self.suite, instance, self.casting);
             let judged = judge::judge(self.suite, instance, &played.trace, None, self.rigour);
             let last = judged.steps.iter().flatten().max().copied();
             let event = last.and_then(|event| played.trace.events.get(event));
@@ -146,12 +153,12 @@ impl Player<'_> {
     }
 }
 
-fn on_sockets(suite: &Suite, instance: &Instance) -> Played {
+fn on_sockets(suite: &Suite, instance: &Instance, casting: Casting<'_>) -> Played {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("the system gives a runtime its wake-up call");
-    runtime.block_on(run::play_on_sockets(suite, instance))
+    runtime.block_on(run::play_on_sockets(suite, instance, casting))
 }
 
 thread_local! {
@@ -166,6 +173,6 @@ pub fn quiet_panics() {
 }
 
 /// The value, or the words of the panic.
-fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     panic::catch_unwind(AssertUnwindSafe(work)).map_err(|_| PANIC.take())
 }

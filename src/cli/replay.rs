@@ -12,7 +12,9 @@ use super::{
 };
 use crate::{
     judge::Rigour,
+    node::deviation::Deviation,
     report::{Counts, Folder, InstanceResult, Report, StoredFile, folder, gather, terminal},
+    run::Casting,
     suite::{Instance, Suite, nearest},
     trace::jsonl::Known,
 };
@@ -24,6 +26,10 @@ pub struct Replay {
     #[arg(value_name = "RUN/INSTANCE")]
     what: String,
 
+    /// Make the reference nodes break this rule [default: as the run did]
+    #[arg(long, value_name = "NAME", value_parser = super::run::deviation)]
+    deviation: Option<&'static Deviation>,
+
     #[command(flatten)]
     suites: Suites,
 }
@@ -34,7 +40,7 @@ impl Replay {
         let suite = self.suites.load()?;
         let Some((path, id)) = runs::split(&self.what) else {
             let instance = instance(&suite, &self.what)?;
-            let player = player(&suite, Transport::Memory, Rigour::Usual);
+            let player = player(&suite, Transport::Memory, Rigour::Usual, self.deviation);
             return self.play(&player, &instance, None);
         };
         let (folder, report) =
@@ -53,7 +59,9 @@ impl Replay {
         } else {
             Rigour::Usual
         };
-        let player = player(&suite, transport, rigour);
+        let recorded_deviation = report.run.deviation.as_deref().and_then(Deviation::named);
+        let deviation = self.deviation.or(recorded_deviation);
+        let player = player(&suite, transport, rigour, deviation);
         self.play(
             &player,
             &instance,
@@ -97,12 +105,18 @@ impl Replay {
     }
 }
 
-fn player<'a>(suite: &'a Suite, transport: Transport, rigour: Rigour) -> Player<'a> {
+fn player<'a>(
+    suite: &'a Suite,
+    transport: Transport,
+    rigour: Rigour,
+    deviation: Option<&'a Deviation>,
+) -> Player<'a> {
     Player {
         suite,
         transport,
         rigour,
         slow: Slow::Play,
+        casting: Casting { deviation },
         tally: None,
     }
 }

@@ -3,11 +3,7 @@
 use std::{
     io::{self, IsTerminal},
     path::{Path, PathBuf},
-    sync::{
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
-    thread,
+    sync::mpsc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -15,7 +11,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{
-    Exit, Failure, Format,
+    Exit, Failure, Format, crew,
     play::{Player, Slow, quiet_panics},
     print,
     report::Formats,
@@ -26,10 +22,12 @@ use super::{
 };
 use crate::{
     judge::Rigour,
+    node::deviation::{Deviation, names},
     report::{
         Counts, Folder, InstanceResult, Report, Run as RunOf, SCHEMA, ladder::Look, terminal,
     },
-    suite::{Instance, Suite},
+    run::Casting,
+    suite::{Instance, Suite, nearest},
 };
 
 #[derive(Debug, Args)]
@@ -61,6 +59,10 @@ pub struct Run {
     /// A broken SHOULD fails
     #[arg(long)]
     strict: bool,
+
+    /// Make the reference nodes break this rule, and judge them alone
+    #[arg(long, value_name = "NAME", value_parser = deviation)]
+    deviation: Option<&'static Deviation>,
 
     #[command(flatten)]
     formats: Formats,
@@ -125,6 +127,7 @@ impl Run {
                 selection: self.selectors.words(),
                 transport: self.transport.word().to_owned(),
                 strict: self.strict,
+                deviation: self.deviation.map(|deviation| deviation.name.to_owned()),
                 interrupted: results.len() < instances.len(),
                 started: seconds(started),
                 elapsed: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -183,33 +186,25 @@ impl Run {
                 Rigour::Usual
             },
             slow: if self.slow { Slow::Play } else { Slow::Skip },
+            casting: Casting {
+                deviation: self.deviation,
+            },
             tally: self.differences.then_some(tally),
         };
         let again = Again::new(self, folder);
-        let next = AtomicUsize::new(0);
-        let (send, receive) = mpsc::channel();
-        thread::scope(|scope| {
-            for _ in 0..self.workers(instances.len()) {
-                let (player, again, next, send) = (&player, &again, &next, send.clone());
-                scope.spawn(move || {
-                    while !stop.is_asked() {
-                        let number = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(instance) = instances.get(number) else {
-                            break;
-                        };
-                        let result = player.play(instance, folder).map(|mut result| {
-                            result.replay = again.command(&result.id);
-                            result
-                        });
-                        if send.send((number, result)).is_err() {
-                            break;
-                        }
-                    }
-                });
-            }
-            drop(send);
-            self.collect(instances, receive)
-        })
+        let results = |results| self.collect(instances, results);
+        crew::work(
+            instances,
+            self.workers(instances.len()),
+            stop,
+            |instance| {
+                player.play(instance, folder).map(|mut result| {
+                    result.replay = again.command(&result.id);
+                    result
+                })
+            },
+            results,
+        )
     }
 
     /// Takes results as they come and shows each scenario as soon as all before it are shown.
@@ -251,7 +246,7 @@ impl Run {
     /// Over sockets, scenarios at the same time would make each other late, so they take turns.
     fn workers(&self, instances: usize) -> usize {
         let usual = match self.transport {
-            Transport::Memory => thread::available_parallelism().map_or(1, usize::from),
+            Transport::Memory => crew::cores(),
             Transport::Sockets => 1,
         };
         self.jobs.unwrap_or(usual).clamp(1, instances.max(1))
@@ -279,6 +274,14 @@ impl Run {
         let id = name.to_string_lossy().into_owned();
         Ok((Folder::create(&path, contents)?, id))
     }
+}
+
+/// The deviation of a name.
+pub fn deviation(name: &str) -> Result<&'static Deviation, String> {
+    Deviation::named(name).ok_or_else(|| match nearest(name, names()) {
+        Some(near) => format!("there is no such deviation, did you mean {near}?"),
+        None => "there is no such deviation, see peerproof list --deviations".to_owned(),
+    })
 }
 
 /// How an instance is played again.
@@ -321,7 +324,7 @@ fn scenario_end(instances: &[Instance], start: usize) -> Option<usize> {
     Some(start + same.count())
 }
 
-fn progress(length: usize) -> ProgressBar {
+pub fn progress(length: usize) -> ProgressBar {
     let bar = ProgressBar::new(length as u64);
     if !io::stderr().is_terminal() {
         bar.set_draw_target(ProgressDrawTarget::hidden());

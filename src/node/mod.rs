@@ -42,6 +42,12 @@ pub trait Node: Send {
 /// Builds a node from its set-up.
 pub type Constructor = fn(Setup) -> Box<dyn Node>;
 
+/// The reference node that a set-up describes, if there is one of its role.
+pub fn build(setup: Setup) -> Option<Box<dyn Node>> {
+    let (_, constructor) = TABLE.iter().find(|(role, _)| *role == setup.role)?;
+    Some(constructor(setup))
+}
+
 /// Role to constructor.
 pub const TABLE: &[(Role, Constructor)] = &[
     (Role::Ue, ue::build),

@@ -10,6 +10,7 @@ pub mod junit;
 pub mod label;
 pub mod ladder;
 pub mod markdown;
+pub mod matrix;
 pub mod terminal;
 
 use std::{io, ops::Range};
@@ -98,6 +99,9 @@ pub struct Run {
     pub transport: String,
     /// A broken SHOULD was to fail.
     pub strict: bool,
+    /// The rule that reference nodes were made to break, by its deviation's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deviation: Option<String>,
     /// The run was stopped by a signal: what is missing was not played.
     pub interrupted: bool,
     /// When it began, in seconds since 1970-01-01 UTC.
@@ -448,6 +452,7 @@ pub(crate) mod tests {
                 selection: Vec::new(),
                 transport: "memory".to_owned(),
                 strict: false,
+                deviation: None,
                 interrupted: false,
                 started: 0,
                 elapsed: 12,

@@ -21,12 +21,26 @@ use crate::{
 pub struct Company {
     pub nodes: Vec<CastNode>,
     pub setups: Vec<Setup>,
+    /// The rule each node breaks, if it breaks one.
+    pub deviations: Vec<Option<Deviation>>,
     pub contents: Vec<ContentName>,
 }
 
+/// Who plays otherwise than the scenario says.
+#[derive(Clone, Copy, Default)]
+pub struct Casting<'a> {
+    /// Broken by every reference node of its roles, which is then under test.
+    pub deviation: Option<&'a Deviation>,
+}
+
 /// Hands out the parts of an instance.
-pub fn cast(suite: &Suite, instance: &Instance, topology: &Topology, ground: Ground) -> Company {
-    let given = &instance.scenario.given;
+pub fn cast(
+    suite: &Suite,
+    instance: &Instance,
+    casting: Casting<'_>,
+    topology: &Topology,
+    ground: Ground,
+) -> Company {
     // Memory asserts TLS; sockets do without it.
     let tls = ground == Ground::Memory;
     let contents: Vec<Content> = suite
@@ -45,23 +59,13 @@ pub fn cast(suite: &Suite, instance: &Instance, topology: &Topology, ground: Gro
 
     let mut nodes = Vec::new();
     let mut setups = Vec::new();
+    let mut deviations = Vec::new();
     for node in &topology.nodes {
         let name = node.name.as_str();
         let user = instance.user(suite, node.name.as_str()).map(str::to_owned);
         let neighbour = &directory.nodes[&node.name];
-        let deviations: Vec<&Deviation> = given
-            .deviant
-            .iter()
-            .filter(|(who, _)| who.as_str() == name)
-            .filter_map(|(_, deviation)| Deviation::named(deviation))
-            .collect();
-        let cast = if given.script.iter().any(|script| script == name) {
-            Cast::Script
-        } else if !deviations.is_empty() {
-            Cast::Foil
-        } else {
-            Cast::Reference
-        };
+        let (cast, deviation) = part_of(instance, casting, name, node.role);
+        deviations.push(deviation);
         nodes.push(CastNode {
             name: node.name.clone(),
             role: node.role,
@@ -76,7 +80,7 @@ pub fn cast(suite: &Suite, instance: &Instance, topology: &Topology, ground: Gro
         } else {
             Policy::draw(&mut Random::new(derive(seed, &["policy"])))
         };
-        let mut setup = Setup {
+        setups.push(Setup {
             name: node.name.clone(),
             role: node.role,
             seed,
@@ -94,11 +98,7 @@ pub fn cast(suite: &Suite, instance: &Instance, topology: &Topology, ground: Gro
             path_mtu: topology.path_mtu.clone(),
             policy,
             token_key: token_key.clone(),
-        };
-        deviations
-            .iter()
-            .for_each(|deviation| deviation.apply(&mut setup));
-        setups.push(setup);
+        });
     }
     let contents = contents_shared
         .iter()
@@ -110,14 +110,38 @@ pub fn cast(suite: &Suite, instance: &Instance, topology: &Topology, ground: Gro
     Company {
         nodes,
         setups,
+        deviations,
         contents,
     }
 }
 
-/// The reference node for a part.
-pub fn build(setup: Setup) -> Option<Box<dyn node::Node>> {
-    let (_, constructor) = node::TABLE.iter().find(|(role, _)| *role == setup.role)?;
-    Some(constructor(setup))
+/// Who plays a node, and which rule it breaks.
+fn part_of(
+    instance: &Instance,
+    casting: Casting<'_>,
+    name: &str,
+    role: Role,
+) -> (Cast, Option<Deviation>) {
+    let given = &instance.scenario.given;
+    if given.script.iter().any(|script| script == name) {
+        return (Cast::Script, None);
+    }
+    let foil = given.deviant.get(name);
+    if let Some(foil) = foil.and_then(|deviation| Deviation::named(deviation)) {
+        return (Cast::Foil, Some(*foil));
+    }
+    match casting.deviation {
+        Some(deviation) if deviation.roles.contains(&role) => (Cast::Deviant, Some(*deviation)),
+        _ => (Cast::Reference, None),
+    }
+}
+
+/// Who plays a part.
+pub fn build(setup: Setup, deviation: Option<Deviation>) -> Option<Box<dyn node::Node>> {
+    match deviation {
+        Some(deviation) => deviation.play(setup, node::build),
+        None => node::build(setup),
+    }
 }
 
 fn content(content: &crate::suite::Content, instance: &Instance) -> Content {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Played, play};
+use super::{Casting, Played, play};
 use crate::{
     suite::{Instance, Suite},
     trace::{EventKind, Trace},
@@ -21,13 +21,19 @@ pub struct Difference {
 }
 
 /// Compares a run with the canonical run (seed 0) of the same instance, node by node.
-pub fn differences(suite: &Suite, instance: &Instance, played: &Played) -> Vec<Difference> {
+pub fn differences(
+    suite: &Suite,
+    instance: &Instance,
+    casting: Casting<'_>,
+    played: &Played,
+) -> Vec<Difference> {
     let canonical = play(
         suite,
         &Instance {
             seed: 0,
             ..instance.clone()
         },
+        casting,
     );
     let (here, there) = (sent(&played.trace), sent(&canonical.trace));
     played

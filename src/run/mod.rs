@@ -25,6 +25,8 @@ use crate::{
 
 pub use differences::{Difference, differences};
 
+pub use cast::Casting;
+
 use cast::{Company, build};
 use stimulate::Stimulator;
 
@@ -65,11 +67,11 @@ const TRACE_LIMIT: usize = 16 << 20;
 const SETTLE: Duration = Duration::from_millis(250);
 
 /// Plays an instance in memory.
-pub fn play(suite: &Suite, instance: &Instance) -> Played {
+pub fn play(suite: &Suite, instance: &Instance, casting: Casting<'_>) -> Played {
     let Some(topology) = instance.topology(suite) else {
         return no_topology(instance);
     };
-    let company = cast::cast(suite, instance, topology, Ground::Memory);
+    let company = cast::cast(suite, instance, casting, topology, Ground::Memory);
     let seed = derive(instance.seed, &[&instance.path(), "network"]);
     let faults = Faults::new(cast::faults(instance), derive(seed, &["faults"]));
     let transport = Memory::new(Map::new(&company.nodes), faults, seed);
@@ -84,7 +86,7 @@ pub fn play(suite: &Suite, instance: &Instance) -> Played {
 }
 
 /// Plays an instance over loopback sockets. Must be called inside a tokio runtime.
-pub async fn play_on_sockets(suite: &Suite, instance: &Instance) -> Played {
+pub async fn play_on_sockets(suite: &Suite, instance: &Instance, casting: Casting<'_>) -> Played {
     let Some(topology) = instance.topology(suite) else {
         return no_topology(instance);
     };
@@ -94,7 +96,7 @@ pub async fn play_on_sockets(suite: &Suite, instance: &Instance) -> Played {
         let ground = Ground::Loopback {
             network: next_network(),
         };
-        let company = cast::cast(suite, instance, topology, ground);
+        let company = cast::cast(suite, instance, casting, topology, ground);
         let faults = Faults::new(cast::faults(instance), derive(seed, &["faults"]));
         match Sockets::bind(&company.nodes, |_| true, faults) {
             Ok(transport) => {
@@ -137,6 +139,7 @@ fn no_topology(instance: &Instance) -> Played {
     let company = Company {
         nodes: Vec::new(),
         setups: Vec::new(),
+        deviations: Vec::new(),
         contents: Vec::new(),
     };
     Played {
@@ -179,11 +182,15 @@ async fn run<T: Transport>(
         .iter()
         .map(|s| (s.name.clone(), s.policy.differing(s.role)))
         .collect();
+    let deviations = std::mem::take(&mut company.deviations);
     let nodes = setups
         .into_iter()
+        .zip(deviations)
         .zip(&company.nodes)
         .filter(|(_, part)| part.cast != Cast::Script)
-        .filter_map(|(setup, part)| Some((part.name.clone(), build(setup)?)))
+        .filter_map(|((setup, deviation), part)| {
+            Some((part.name.clone(), build(setup, deviation)?))
+        })
         .collect();
     let values = Values::new(suite, instance, &meta);
     let steps = instance.steps(suite);

@@ -17,8 +17,12 @@ pub enum Decoded {
 
 impl Decoded {
     pub fn of(frame: &Frame) -> Decoded {
-        let bytes = frame.bytes.clone();
-        let read = match frame.format {
+        Decoded::read(frame.format, frame.bytes.clone())
+    }
+
+    /// What octets hold that are said to be of `format`.
+    pub fn read(format: Format, bytes: bytes::Bytes) -> Decoded {
+        let read = match format {
             Format::Sip => sip::Message::parse(bytes).map(Decoded::Sip),
             Format::Http if bytes.starts_with(b"HTTP/") => {
                 http::Response::parse(bytes).map(Decoded::HttpResponse)

@@ -17,7 +17,8 @@ const LAYERS: &[&[&str]] = &[
     &["node", "net", "judge"],
     &["drive"],
     &["sut"],
-    &["run", "prove"],
+    &["run"],
+    &["prove"],
     &["report"],
     &["cli"],
 ];

@@ -1,0 +1,295 @@
+//! What stands in a node's door: it hears before the node does, speaks in its place, and bends what passes.
+//! The node behind it is the unchanged reference.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{
+    io::{Input, LinkEvent, Outbox, Output, TimerId},
+    node::{Node, Setup},
+    spec::{Format, RefPoint, Role},
+    time::At,
+    wire::{
+        frame::{Frame, Framer, LinkId},
+        message::Decoded,
+    },
+};
+
+/// Bends what passes through a node's door.
+pub trait Door: Send {
+    /// A message has arrived and the node has not heard it yet.
+    fn hears(&mut self, _passing: &Passing<'_>) -> Heard {
+        Heard::AsItCame
+    }
+
+    /// The node has written a message and it has not gone out yet.
+    fn says(&mut self, _passing: &Passing<'_>) -> Said {
+        Said::AsWritten
+    }
+}
+
+/// A message in the door.
+pub struct Passing<'a> {
+    pub at: At,
+    /// What the node was told: its name, its neighbours, its contents.
+    pub setup: &'a Setup,
+    pub on: RefPoint,
+    /// The node at the other end.
+    pub peer: SocketAddr,
+    pub message: &'a Decoded,
+    pub bytes: &'a Bytes,
+    /// Whether it went by stream; else it is a datagram.
+    pub link: Option<LinkId>,
+}
+
+/// What a node hears of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    AsItCame,
+    /// Nothing: it is lost on the node.
+    Nothing,
+    /// These messages instead, as if they had come the same way.
+    Instead(Vec<Bytes>),
+    /// Nothing; these go back at once in its name.
+    Answer(Vec<Bytes>),
+    /// The node hears it, and these go back before the node says anything.
+    AnswerToo(Vec<Bytes>),
+}
+
+/// What goes out in place of what a node says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    AsWritten,
+    Nothing,
+    /// These messages instead, the same way.
+    Instead(Vec<Bytes>),
+    /// The same, later.
+    Later(Duration),
+}
+
+impl Heard {
+    pub fn as_one(bytes: impl Into<Bytes>) -> Heard {
+        Heard::Instead(vec![bytes.into()])
+    }
+}
+
+impl Said {
+    pub fn as_one(bytes: impl Into<Bytes>) -> Said {
+        Said::Instead(vec![bytes.into()])
+    }
+}
+
+impl Passing<'_> {
+    /// The node at the other end has this role.
+    pub fn peer_is(&self, role: Role) -> bool {
+        let nodes = &self.setup.directory.nodes;
+        nodes
+            .values()
+            .any(|node| node.ip == self.peer.ip() && node.role == role)
+    }
+
+    /// The SIP request of this method, if it is one.
+    pub fn request(&self, method: &str) -> Option<&crate::wire::sip::Message> {
+        let sip = self.message.sip()?;
+        (sip.is_request() && sip.method() == method).then_some(sip)
+    }
+
+    /// The SIP response to a request of this method, if it is one.
+    pub fn response(&self, method: &str) -> Option<&crate::wire::sip::Message> {
+        let sip = self.message.sip()?;
+        let is_to = sip.cseq().is_ok_and(|cseq| cseq.method == method);
+        (!sip.is_request() && is_to).then_some(sip)
+    }
+}
+
+/// A node and what stands in its door.
+pub struct Behind {
+    node: Box<dyn Node>,
+    door: Box<dyn Door>,
+    setup: Setup,
+    inner: Outbox,
+    links: BTreeMap<LinkId, (RefPoint, Format, SocketAddr)>,
+    /// What goes out later, by our timer.
+    held: BTreeMap<TimerId, Output>,
+}
+
+/// Our timers count down from here, the node's count up from one.
+const LAST_TIMER: u64 = u64::MAX;
+
+impl Behind {
+    pub fn new(node: Box<dyn Node>, door: Box<dyn Door>, setup: Setup) -> Behind {
+        Behind {
+            node,
+            door,
+            setup,
+            inner: Outbox::default(),
+            links: BTreeMap::new(),
+            held: BTreeMap::new(),
+        }
+    }
+
+    fn hear(&mut self, at: At, frame: &Frame, out: &mut Outbox) {
+        let decoded = Decoded::of(frame);
+        let heard = self.door.hears(&Passing {
+            at,
+            setup: &self.setup,
+            on: frame.on,
+            peer: frame.src,
+            message: &decoded,
+            bytes: &frame.bytes,
+            link: frame.link,
+        });
+        match heard {
+            Heard::AsItCame => self.node.handle(at, Input::Frame(frame), &mut self.inner),
+            Heard::Nothing => {}
+            Heard::Instead(messages) => {
+                for bytes in messages {
+                    let frame = Frame {
+                        bytes,
+                        ..frame.clone()
+                    };
+                    self.node.handle(at, Input::Frame(&frame), &mut self.inner);
+                }
+            }
+            Heard::Answer(answers) => answer(frame, answers, out),
+            Heard::AnswerToo(answers) => {
+                answer(frame, answers, out);
+                self.node.handle(at, Input::Frame(frame), &mut self.inner);
+            }
+        }
+    }
+
+    /// Lets out what the node has pushed.
+    fn let_out(&mut self, at: At, out: &mut Outbox) {
+        let outputs: Vec<Output> = self.inner.drain().collect();
+        for output in outputs {
+            match output {
+                Output::Open {
+                    link,
+                    on,
+                    format,
+                    to,
+                    ..
+                } => {
+                    self.links.insert(link, (on, format, to));
+                    out.push(output);
+                }
+                Output::Datagram { on, to, ref bytes } => {
+                    let said = self.said(at, (on, Format::Sip, to), None, bytes);
+                    let again = |bytes| Output::Datagram { on, to, bytes };
+                    self.send(at, said, &output, &again, out);
+                }
+                Output::Send { link, ref bytes } => {
+                    let Some(&way) = self.links.get(&link) else {
+                        out.push(output);
+                        continue;
+                    };
+                    let again = |bytes| Output::Send { link, bytes };
+                    for message in messages(way.1, bytes) {
+                        let said = self.said(at, way, Some(link), &message);
+                        let written = again(message);
+                        self.send(at, said, &written, &again, out);
+                    }
+                }
+                _ => out.push(output),
+            }
+        }
+    }
+
+    fn said(
+        &mut self,
+        at: At,
+        (on, format, peer): (RefPoint, Format, SocketAddr),
+        link: Option<LinkId>,
+        bytes: &Bytes,
+    ) -> Said {
+        let decoded = Decoded::read(format, bytes.clone());
+        self.door.says(&Passing {
+            at,
+            setup: &self.setup,
+            on,
+            peer,
+            message: &decoded,
+            bytes,
+            link,
+        })
+    }
+
+    fn send(
+        &mut self,
+        at: At,
+        said: Said,
+        written: &Output,
+        again: &dyn Fn(Bytes) -> Output,
+        out: &mut Outbox,
+    ) {
+        match said {
+            Said::AsWritten => out.push(written.clone()),
+            Said::Nothing => {}
+            Said::Instead(messages) => messages
+                .into_iter()
+                .for_each(|bytes| out.push(again(bytes))),
+            Said::Later(delay) => {
+                let number = LAST_TIMER - self.held.len() as u64;
+                let timer = TimerId(number);
+                self.held.insert(timer, written.clone());
+                out.arm(timer, at + delay);
+            }
+        }
+    }
+}
+
+impl Node for Behind {
+    fn role(&self) -> Role {
+        self.node.role()
+    }
+
+    fn handle(&mut self, at: At, input: Input<'_>, out: &mut Outbox) {
+        match input {
+            Input::Frame(frame) if frame.framed => self.hear(at, frame, out),
+            Input::Timer(timer) if self.held.contains_key(&timer) => {
+                // The entry stays, emptied, so that its number is not given away again.
+                if let Some(output) = self.held.insert(timer, Output::Disarm(timer)) {
+                    out.push(output);
+                }
+            }
+            Input::Link(link, event) => {
+                if let LinkEvent::Accepted {
+                    on, format, from, ..
+                } = event
+                {
+                    self.links.insert(link, (on, format, from));
+                }
+                self.node
+                    .handle(at, Input::Link(link, event), &mut self.inner);
+            }
+            other => self.node.handle(at, other, &mut self.inner),
+        }
+        self.let_out(at, out);
+    }
+}
+
+/// Sends messages back the way a frame came.
+fn answer(frame: &Frame, answers: Vec<Bytes>, out: &mut Outbox) {
+    for bytes in answers {
+        match frame.link {
+            Some(link) => out.send(link, bytes),
+            None => out.datagram(frame.on, frame.src, bytes),
+        }
+    }
+}
+
+/// The messages in what a node sends at once; all of it as one where they do not frame.
+fn messages(format: Format, bytes: &Bytes) -> Vec<Bytes> {
+    let mut framer = Framer::new(format);
+    framer.feed(bytes);
+    let mut found = Vec::new();
+    while let Ok(Some(message)) = framer.next_message() {
+        found.push(message);
+    }
+    match found.is_empty() || !framer.leftover().is_empty() {
+        true => vec![bytes.clone()],
+        false => found,
+    }
+}

@@ -16,11 +16,25 @@ pub struct Row {
     pub requirement: Requirement,
     /// The reference points at which keeping or breaking it shows.
     pub observed: Vec<RefPoint>,
+    /// The row it says again, with which it counts once.
+    pub alias_of: Option<String>,
+    /// Why no scenario cites it.
+    pub uncovered: Option<String>,
+    /// `bulk`: its negative test takes ten thousand repetitions.
+    pub tags: Vec<String>,
 }
 
 impl Ledger {
     pub fn get(&self, id: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.requirement.id == id)
+    }
+
+    /// The id under which a row counts: that of the row it says again, or its own.
+    pub fn counted<'a>(&'a self, id: &'a str) -> &'a str {
+        match self.get(id).and_then(|row| row.alias_of.as_deref()) {
+            Some(other) => other,
+            None => id,
+        }
     }
 
     pub fn ids(&self) -> Vec<&str> {
@@ -33,9 +47,10 @@ impl Ledger {
     pub(crate) fn read(root: Table<'_>) -> Ledger {
         let list = root.need("requirement").and_then(|list| list.array());
         root.refuse_unknown();
+        let list = list.unwrap_or_default();
         let mut ledger = Ledger::default();
-        for value in list.unwrap_or_default() {
-            let Some(row) = Row::read(&value) else {
+        for value in &list {
+            let Some(row) = Row::read(value) else {
                 continue;
             };
             let id = &row.requirement.id;
@@ -45,7 +60,40 @@ impl Ledger {
                 ledger.rows.push(row);
             }
         }
+        list.iter().for_each(|value| ledger.check_alias(value));
         ledger
+    }
+
+    /// An alias names a row that stands for itself and asks the same, so that both can count once.
+    fn check_alias(&self, value: &Value<'_>) {
+        let alias = || {
+            let table = value.is_table().then(|| value.table())??;
+            let row = self.get(table.get("id")?.as_str()?)?;
+            Some((row, row.alias_of.as_deref()?, table.get("alias-of")?))
+        };
+        let Some((row, other, place)) = alias() else {
+            return;
+        };
+        let Some(meant) = self.get(other) else {
+            let known = self.ids();
+            let kind = "requirement in alias-of";
+            return place.notes.unknown(kind, other, place.span(), &known);
+        };
+        let (one, two) = (&row.requirement, &meant.requirement);
+        if let Some(third) = &meant.alias_of {
+            place.note(format!(
+                "\"{other}\" is an alias itself, expected the row it stands for, \"{third}\""
+            ));
+        } else if (one.strength, one.role) != (two.strength, two.role) {
+            place.note(format!(
+                "an alias that is {} for {}, expected what \"{other}\" is: {} for {}",
+                one.strength, one.role, two.strength, two.role
+            ));
+        } else if row.uncovered.is_some() {
+            place.note(format!(
+                "an alias with a reason for being uncovered, expected it at \"{other}\""
+            ));
+        }
     }
 }
 
@@ -62,6 +110,14 @@ impl Row {
             .need("observed")
             .and_then(|v| v.array())
             .map(|points| points.iter().filter_map(|point| point.word()).collect());
+        let alias_of = table.get("alias-of").and_then(|v| v.str());
+        let uncovered = table.get("uncovered").and_then(|v| said(&v));
+        let tags = table.get("tags").map(|v| v.strings()).unwrap_or_default();
+        for (tag, span) in &tags {
+            if !TAGS.contains(tag) {
+                table.notes.unknown("tag", tag, span.clone(), TAGS);
+            }
+        }
         table.refuse_unknown();
         Some(Row {
             requirement: Requirement {
@@ -73,6 +129,21 @@ impl Row {
                 role: role?,
             },
             observed: observed?,
+            alias_of: alias_of.map(str::to_owned),
+            uncovered: uncovered.map(str::to_owned),
+            tags: tags.into_iter().map(|(tag, _)| tag.to_owned()).collect(),
         })
     }
 }
+
+/// One line that says something.
+fn said<'a>(value: &Value<'a>) -> Option<&'a str> {
+    let text = value.str()?;
+    match text.trim().is_empty() || text.contains('\n') {
+        true => value.wrong("one line that says why"),
+        false => Some(text),
+    }
+}
+
+/// What a row may be tagged with.
+const TAGS: &[&str] = &["bulk"];

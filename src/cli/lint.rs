@@ -7,6 +7,11 @@ use super::{Exit, Failure, Format, print, selection::Suites};
 
 #[derive(Debug, Args)]
 pub struct Lint {
+    /// Hold a directory to the rules about a whole suite, as the program's own is: each requirement
+    /// proved or with a reason, each fixture used
+    #[arg(long)]
+    whole: bool,
+
     /// For whom to write
     #[arg(long, value_enum, default_value = "human")]
     format: Format,
@@ -27,7 +32,7 @@ struct Mistake {
 
 impl Lint {
     pub fn run(self) -> Result<Exit, Failure> {
-        match (self.suites.read()?, self.format) {
+        match (self.suites.lint(self.whole)?, self.format) {
             (Ok(suite), Format::Human) => {
                 let instances: usize = suite
                     .scenarios

@@ -30,22 +30,41 @@ impl Suites {
 
     /// Reads every file, and refuses to go on with a mistake in any.
     pub fn load(&self) -> Result<Suite, Failure> {
-        self.read()?.map_err(mistakes)
+        read(&self.files()?).map_err(mistakes)
     }
 
-    /// Reads every file; the mistakes of all of them come together.
-    pub fn read(&self) -> Result<Result<Suite, Diagnostics>, Failure> {
-        let files = match &self.suites {
-            None => Files::embedded(),
-            Some(directory) => from_directory(directory)?,
-        };
-        let checks: Vec<&str> = judge::CHECKS.iter().map(|check| check.name).collect();
-        let names = Names {
-            deviations: Some(&crate::node::deviation::names()),
-            checks: Some(&checks),
-        };
-        Ok(Suite::read(&files, names))
+    /// Reads every file, and looks for loose ends if the suites are the program's own or `whole` says so.
+    pub fn lint(&self, whole: bool) -> Result<Result<Suite, Diagnostics>, Failure> {
+        let files = self.files()?;
+        let is_whole = whole || self.suites.is_none();
+        Ok(read(&files).and_then(|suite| {
+            let loose = match is_whole {
+                true => suite.loose_ends(&files),
+                false => Diagnostics::default(),
+            };
+            match loose.is_empty() {
+                true => Ok(suite),
+                false => Err(loose),
+            }
+        }))
     }
+
+    fn files(&self) -> Result<Files, Failure> {
+        match &self.suites {
+            None => Ok(Files::embedded()),
+            Some(directory) => from_directory(directory),
+        }
+    }
+}
+
+/// Reads files with all names that stand elsewhere; the mistakes of all files come together.
+fn read(files: &Files) -> Result<Suite, Diagnostics> {
+    let checks: Vec<&str> = judge::CHECKS.iter().map(|check| check.name).collect();
+    let names = Names {
+        deviations: Some(&crate::node::deviation::names()),
+        checks: Some(&checks),
+    };
+    Suite::read(files, names)
 }
 
 fn from_directory(directory: &Path) -> Result<Files, Failure> {

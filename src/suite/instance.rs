@@ -85,13 +85,18 @@ impl Instance {
     /// The steps of this configuration: what is given first, then the scenario's own.
     pub fn steps(&self, suite: &Suite) -> Vec<Step> {
         let mut steps = prologue(suite, self);
-        steps.extend(self.scenario.steps.iter().filter(|s| self.has(s)).cloned());
+        steps.extend(self.own_steps().cloned());
         steps
+    }
+
+    /// The scenario's own steps that stand in this configuration.
+    pub(crate) fn own_steps(&self) -> impl Iterator<Item = &Step> {
+        self.scenario.steps.iter().filter(|step| self.has(step))
     }
 
     /// Whether the scenario itself sends in a node's name: what that node sends is then not all its own.
     pub fn speaks_for(&self, node: &str) -> bool {
-        let mut steps = self.scenario.steps.iter().filter(|step| self.has(step));
+        let mut steps = self.own_steps();
         steps.any(|step| matches!(&step.verb, Verb::Send(send) if send.from == node))
     }
 

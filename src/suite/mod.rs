@@ -19,8 +19,9 @@ mod subscribers;
 mod template;
 mod topology;
 mod view;
+mod whole;
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{cell::RefCell, fs, io, path::Path, sync::Arc};
 
 use include_dir::{Dir, include_dir};
 
@@ -42,7 +43,7 @@ pub use topology::{Ground, Listen, Node, Topology};
 pub use view::{Layer, View};
 
 use document::{Notes, parse};
-use reading::World;
+use reading::{Uses, World};
 
 /// Everything that can be run, and everything it refers to.
 #[derive(Clone, Debug)]
@@ -53,6 +54,8 @@ pub struct Suite {
     pub topologies: Vec<Topology>,
     /// In the order of their files.
     pub scenarios: Vec<Arc<Scenario>>,
+    /// Which fixtures the scenarios name.
+    uses: Uses,
 }
 
 /// Names defined elsewhere that scenarios cite; `None` leaves them unchecked.
@@ -78,6 +81,21 @@ impl Suite {
     /// Reads all files; the mistakes of all of them come together.
     pub fn read(files: &Files, names: Names<'_>) -> Result<Suite, Diagnostics> {
         Reader::default().read(files, names)
+    }
+
+    /// What no single file can be blamed for: rows nobody proves, fixtures nobody uses. `files` are those
+    /// the suite was read from.
+    pub fn loose_ends(&self, files: &Files) -> Diagnostics {
+        whole::loose_ends(self, files)
+    }
+
+    /// The scenarios that cite a row or one that says the same, in suite order.
+    pub fn citing<'s>(&'s self, id: &str) -> impl Iterator<Item = &'s Arc<Scenario>> {
+        let counted = self.ledger.counted(id).to_owned();
+        self.scenarios.iter().filter(move |scenario| {
+            let mut cited = scenario.requires.iter();
+            cited.any(|cited| self.ledger.counted(cited) == counted)
+        })
     }
 
     pub fn topology(&self, name: &str) -> Option<&Topology> {
@@ -177,6 +195,7 @@ impl Reader {
             messages: &messages,
             deviations: names.deviations,
             checks: names.checks,
+            uses: RefCell::default(),
         };
         let mut scenarios = Vec::new();
         for (path, text) in &files.suites {
@@ -184,22 +203,20 @@ impl Reader {
                 continue;
             };
             self.file("suites", path, text, |root| {
-                scenarios.extend(
-                    reading::read_file(&world, id, root)
-                        .into_iter()
-                        .map(Arc::new),
-                );
+                scenarios.extend(reading::read_file(&world, id, root));
             });
         }
         if !self.found.is_empty() {
             return Err(self.found);
         }
+        let uses = world.uses.into_inner();
         Ok(Suite {
             ledger,
             contents,
             subscribers,
             topologies,
             scenarios,
+            uses,
         })
     }
 

@@ -1,12 +1,13 @@
 //! Scenario files into scenarios. Every mistake is noted where it stands, and reading goes on.
 
-use std::{ops::Range, time::Duration};
+use std::{cell::RefCell, collections::BTreeSet, ops::Range, sync::Arc, time::Duration};
 
 use regex::Regex;
 
 use super::{
     contents::Contents,
     document::{Table, Value},
+    instance::Instance,
     ledger::Ledger,
     pattern::{FieldTest, Pattern, Test},
     scenario::{
@@ -35,10 +36,21 @@ pub(crate) struct World<'a> {
     pub deviations: Option<&'a [&'a str]>,
     /// `None`: not checked.
     pub checks: Option<&'a [&'a str]>,
+    /// What of all this the scenarios named.
+    pub uses: RefCell<Uses>,
+}
+
+/// The fixtures that scenarios name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Uses {
+    pub contents: BTreeSet<String>,
+    pub messages: BTreeSet<String>,
+    pub subscribers: BTreeSet<String>,
+    pub topologies: BTreeSet<String>,
 }
 
 /// Reads one file. `id` is its path without root and extension: `registered/step-3-piece-request`.
-pub(crate) fn read_file(world: &World<'_>, id: &str, root: Table<'_>) -> Vec<Scenario> {
+pub(crate) fn read_file(world: &World<'_>, id: &str, root: Table<'_>) -> Vec<Arc<Scenario>> {
     let folder = id.split('/').next().unwrap_or_default();
     let section = root.need("section").and_then(|v| v.str());
     let clause = root.need("clause").and_then(|v| v.parsed::<Clause>());
@@ -64,7 +76,7 @@ pub(crate) fn read_file(world: &World<'_>, id: &str, root: Table<'_>) -> Vec<Sce
         },
     };
     root.refuse_unknown();
-    let mut scenarios: Vec<Scenario> = Vec::new();
+    let mut scenarios: Vec<Arc<Scenario>> = Vec::new();
     for value in list.unwrap_or_default() {
         let Some(scenario) = common.scenario(&value) else {
             continue;
@@ -108,7 +120,7 @@ struct Scene<'a> {
 }
 
 impl File<'_> {
-    fn scenario(&self, value: &Value<'_>) -> Option<Scenario> {
+    fn scenario(&self, value: &Value<'_>) -> Option<Arc<Scenario>> {
         let world = self.world;
         let table = value.table()?;
         let name = table.need("name").and_then(|v| fact(&v));
@@ -161,15 +173,11 @@ impl File<'_> {
                 value.notes.unknown("captured message", name, span, &known);
             }
         }
-        let proves = |step: &Step| matches!(step.verb, Verb::Expect(_));
-        if !steps.is_empty() && steps.len() == written && !steps.iter().any(proves) {
-            value
-                .note("a scenario that expects nothing can prove nothing, expected an expect step");
-        }
+        let is_whole = !steps.is_empty() && steps.len() == written;
         table.refuse_unknown();
 
         let name = name?;
-        Some(Scenario {
+        let scenario = Arc::new(Scenario {
             id: format!("{}/{name}", self.id),
             name: name.to_owned(),
             architectures,
@@ -190,7 +198,11 @@ impl File<'_> {
             steps,
             file: value.notes.source.path.to_string(),
             line: line_of(value),
-        })
+        });
+        if is_whole {
+            check_purpose(value, &scenario);
+        }
+        Some(scenario)
     }
 
     /// The rows it cites and the strongest of their strengths.
@@ -229,7 +241,11 @@ impl File<'_> {
             let name = named.unwrap_or(architecture.word());
             let topology = self.world.topologies.iter().find(|t| t.name == name);
             match topology {
-                Some(topology) if topology.architecture == *architecture => found.push(topology),
+                Some(topology) if topology.architecture == *architecture => {
+                    let mut uses = self.world.uses.borrow_mut();
+                    uses.topologies.insert(name.to_owned());
+                    found.push(topology);
+                }
                 Some(topology) => table.notes.note(
                     table.span.clone(),
                     format!(
@@ -275,8 +291,7 @@ impl Scene<'_> {
                 .extend(names.into_iter().map(|name| (node.to_owned(), name)));
         }
         for (node, _, value) in self.by_node(table.get("users")) {
-            let known = self.world.subscribers.ids();
-            let names = names_among(Some(value), "subscriber", Some(&known));
+            let names = self.subscribers(Some(value));
             given
                 .users
                 .extend(names.into_iter().map(|name| (node.to_owned(), name)));
@@ -284,6 +299,9 @@ impl Scene<'_> {
         for (node, _, value) in self.by_node(table.get("holds")) {
             if let Some(table) = value.table() {
                 let holdings = read_holdings(&table, self.world.contents);
+                let mut uses = self.world.uses.borrow_mut();
+                let names = holdings.iter().map(|(content, _)| content.clone());
+                uses.contents.extend(names);
                 given.holds.insert(node.to_owned(), holdings);
             }
         }
@@ -398,7 +416,7 @@ impl Scene<'_> {
         if let Some(content) = content("leave") {
             actions.push(Action::Leave { content });
         }
-        let user = |key| Some(table.get(key)?.str()?.to_owned());
+        let user = |key| self.subscribers(table.get(key)).pop();
         if let Some(user) = user("revoke") {
             actions.push(Action::Revoke { user });
         }
@@ -441,7 +459,12 @@ impl Scene<'_> {
             let name = v.str()?;
             let known: Vec<_> = self.world.messages.iter().map(|m| m.0.as_str()).collect();
             match self.world.messages.iter().find(|m| m.0 == name) {
-                Some((_, text)) => Some(self.text(&v, text)),
+                Some((_, text)) => {
+                    let mut uses = self.world.uses.borrow_mut();
+                    uses.messages.insert(name.to_owned());
+                    drop(uses);
+                    Some(self.text(&v, text))
+                }
                 None => {
                     v.notes.unknown("message file", name, v.span(), &known);
                     None
@@ -515,8 +538,7 @@ impl Scene<'_> {
 
     fn authorize(&self, value: &Value<'_>) -> Option<Authorize> {
         let table = value.table()?;
-        let user = table.need("user");
-        let user = names_among(user, "subscriber", Some(&self.world.subscribers.ids()));
+        let user = self.subscribers(table.need("user"));
         let challenge = table.need("challenge").and_then(|v| self.capture(&v));
         let password = table.get("password").and_then(|v| v.str());
         let count = table.get("count").and_then(|v| v.number::<u32>());
@@ -775,7 +797,10 @@ impl Scene<'_> {
             name => self.world.contents.get(name),
         };
         match content {
-            Some(content) if field == "swarm" || content.value(field).is_some() => {}
+            Some(content) if field == "swarm" || content.value(field).is_some() => {
+                let mut uses = self.world.uses.borrow_mut();
+                uses.contents.insert(owner.to_owned());
+            }
             Some(_) => value.note(format!("content \"{owner}\" has no field \"{field}\"")),
             None => {
                 let mut known: Vec<&str> = self.names.iter().map(|(n, _)| n.as_str()).collect();
@@ -801,7 +826,18 @@ impl Scene<'_> {
 
     fn content(&self, value: &Value<'_>) -> Option<String> {
         let known = self.world.contents.names();
-        names_among(Some(*value), "content", Some(&known)).pop()
+        let name = names_among(Some(*value), "content", Some(&known)).pop()?;
+        let mut uses = self.world.uses.borrow_mut();
+        uses.contents.insert(name.clone());
+        Some(name)
+    }
+
+    fn subscribers(&self, value: Option<Value<'_>>) -> Vec<String> {
+        let known = self.world.subscribers.ids();
+        let names = names_among(value, "subscriber", Some(&known));
+        let mut uses = self.world.uses.borrow_mut();
+        uses.subscribers.extend(names.iter().cloned());
+        names
     }
 
     fn capture(&self, value: &Value<'_>) -> Option<String> {
@@ -812,6 +848,22 @@ impl Scene<'_> {
     fn requirement(&self, value: &Value<'_>) -> Option<String> {
         let known: Vec<_> = self.requires.iter().map(String::as_str).collect();
         names_among(Some(*value), "requirement of this scenario", Some(&known)).pop()
+    }
+}
+
+/// Refuses a scenario that can be met without anything being seen.
+fn check_purpose(value: &Value<'_>, scenario: &Arc<Scenario>) {
+    let must = |step: &&Step| matches!(&step.verb, Verb::Expect(expect) if expect.times.min > 0);
+    let instances = Instance::of(scenario, 0);
+    let empty = instances
+        .iter()
+        .find(|instance| !instance.own_steps().any(|step| must(&step)));
+    if let (Some(instance), None) = (empty, &scenario.given.assembles) {
+        value.note(format!(
+            "no step of {} has to be met, so that it can prove nothing, expected an expect step \
+             with times of 1 at least, or given = {{ assembles = … }}",
+            instance.path()
+        ));
     }
 }
 

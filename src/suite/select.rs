@@ -16,6 +16,7 @@ use crate::spec::{Role, Strength};
 pub struct Selection {
     /// `registered/*`, `*/step-3*/*`, `registered/step-3-piece-request`, an instance id.
     pub globs: Vec<String>,
+    /// Rows of the ledger; an alias selects what the row it says again does.
     pub requirements: Vec<String>,
     /// A clause or its beginning: `TR 23.844 6.2.1`, `RFC 7846`.
     pub clauses: Vec<String>,
@@ -54,6 +55,11 @@ impl Selection {
         let among = |list: &[String], found: &[String]| {
             list.is_empty() || list.iter().any(|wanted| found.contains(wanted))
         };
+        let cites = |wanted: &String| {
+            let counted = suite.ledger.counted(wanted);
+            let mut cited = scenario.requires.iter();
+            cited.any(|cited| suite.ledger.counted(cited) == counted)
+        };
         let clause = |wanted: &String| {
             scenario.clause.to_string().starts_with(wanted.as_str())
                 || rows().any(|row| {
@@ -61,7 +67,7 @@ impl Selection {
                     clause.starts_with(wanted.as_str())
                 })
         };
-        among(&self.requirements, &scenario.requires)
+        (self.requirements.is_empty() || self.requirements.iter().any(cites))
             && among(&self.tags, &scenario.tags)
             && (self.clauses.is_empty() || self.clauses.iter().any(clause))
             && (self.levels.is_empty() || self.levels.contains(&scenario.level))

@@ -185,11 +185,216 @@ fn empty_steps_are_refused() {
     assert!(said.starts_with("a step with 0 verbs"), "{said}");
     let said = message(&scenario("", &STEPS.replace("fetch = \"tiny\"", "")));
     assert!(said.starts_with("0 actions in one do"), "{said}");
-    let said = message(&scenario("", "[[scenario.step]]\nwait = \"2s\"\n"));
+}
+
+#[test]
+fn a_scenario_whose_every_step_is_optional_is_refused() {
+    let nothing = |extra: &str, steps: &str| {
+        let said = message(&scenario(extra, steps));
+        assert!(said.contains("has to be met"), "{said}");
+        said
+    };
+    nothing("", "[[scenario.step]]\nwait = \"2s\"\n");
+    nothing("", "[[scenario.step]]\nnever = { from = \"ue-a\" }\n");
+    let optional = STEPS.replace("within", "times = { max = 2 }, within");
+    nothing("", &optional);
+
+    let pinned = STEPS.replace("expect", "when = { status = \"ims\" }\nexpect");
+    let said = nothing("over = [\"status\"]", &pinned);
     assert!(
-        said.starts_with("a scenario that expects nothing"),
+        said.starts_with("no step of registered/step-9-test/asks@ut.ims.ut"),
         "{said}"
     );
+
+    let given = "given = { content = \"tiny\", assembles = \"ue-a\" }";
+    assert!(read(&scenario(given, &optional)).is_ok());
+}
+
+#[test]
+fn a_scenario_without_requirement_or_clause_is_refused() {
+    let text = scenario("", STEPS).replace("[\"UE-001\"]", "[]");
+    let said = message(&text);
+    assert!(
+        said.starts_with("a scenario that cites no requirement"),
+        "{said}"
+    );
+    let text = scenario("", STEPS).replace("clause = \"TR 23.844 6.2.1 step 3\"\n", "");
+    assert_eq!("\"clause\" is missing (add clause = …)", message(&text));
+}
+
+#[test]
+fn the_embedded_suite_has_no_loose_ends() {
+    let files = Files::embedded();
+    let suite = Suite::read(&files, Names::default()).unwrap();
+    let loose = suite.loose_ends(&files);
+    assert!(loose.is_empty(), "{loose}");
+}
+
+/// The mistakes of a ledger that has `rows` beside the one row that is cited.
+fn ledger_mistakes(rows: &str) -> Vec<String> {
+    let files = with_ledger(rows);
+    let lines = |found: &Diagnostics| found.items().iter().map(Diagnostic::line).collect();
+    match Suite::read(&files, Names::default()) {
+        Ok(suite) => {
+            let loose = suite.loose_ends(&files);
+            let items = loose.items().iter();
+            let ours = items.filter(|item| item.source.path.ends_with("requirements.toml"));
+            ours.map(Diagnostic::line).collect()
+        }
+        Err(found) => lines(&found),
+    }
+}
+
+fn with_ledger(rows: &str) -> Files {
+    let mut files = Files::embedded();
+    files.suites = vec![
+        (
+            "registered/step-9-test.toml".to_owned(),
+            scenario("", STEPS),
+        ),
+        ("requirements.toml".to_owned(), format!("{LEDGER}{rows}")),
+    ];
+    files
+}
+
+/// A second row of the ledger, with `extra` keys.
+fn row(id: &str, extra: &str) -> String {
+    format!("{}{extra}\n", LEDGER.replace("UE-001", id))
+}
+
+#[test]
+fn a_row_that_nobody_cites_says_why() {
+    let said = ledger_mistakes(&row("UE-002", ""));
+    assert_eq!(
+        [
+            "suites/requirements.toml:12:12: no scenario cites \"UE-002\" (add uncovered = \"why\", or \
+             a scenario)"
+        ],
+        said[..]
+    );
+    assert!(ledger_mistakes(&row("UE-002", "uncovered = \"no time\"")).is_empty());
+}
+
+#[test]
+fn a_row_that_is_cited_has_no_reason_why_not() {
+    let cited = |ledger: &str| {
+        let mut files = with_ledger("");
+        files.suites[1].1 = ledger.to_owned();
+        let suite = Suite::read(&files, Names::default()).unwrap();
+        suite.loose_ends(&files).items()[0].line()
+    };
+    let excused = format!("{LEDGER}uncovered = \"no time\"\n");
+    assert_eq!(
+        "suites/requirements.toml:10:13: \"UE-001\" is uncovered, but registered/step-9-test/asks cites \
+         it (take this line out)",
+        cited(&excused)
+    );
+    let under_an_alias = format!(
+        "{}{}",
+        row("UE-002", "uncovered = \"no time\""),
+        row("UE-001", "alias-of = \"UE-002\"")
+    );
+    let said = cited(&under_an_alias);
+    assert!(
+        said.contains("\"UE-002\" is uncovered, but registered"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_alias_stands_for_a_row_that_asks_the_same() {
+    let said = |rows: &str| {
+        let said = ledger_mistakes(rows);
+        assert_eq!(1, said.len(), "{said:#?}");
+        said[0].clone()
+    };
+    let alias = |id: &str, of: &str| row(id, &format!("alias-of = \"{of}\""));
+    assert!(ledger_mistakes(&alias("UE-002", "UE-001")).is_empty());
+
+    let unknown = said(&alias("UE-002", "UE-01"));
+    assert!(
+        unknown.contains("unknown requirement in alias-of \"UE-01\""),
+        "{unknown}"
+    );
+    assert!(unknown.ends_with("(did you mean \"UE-001\"?)"), "{unknown}");
+    let chain = said(&format!(
+        "{}{}",
+        alias("UE-002", "UE-001"),
+        alias("UE-003", "UE-002")
+    ));
+    assert!(chain.contains("\"UE-002\" is an alias itself"), "{chain}");
+    let weaker = said(&alias("UE-002", "UE-001").replace("\"must\"", "\"should\""));
+    assert!(
+        weaker.contains("expected what \"UE-001\" is: must for ue"),
+        "{weaker}"
+    );
+    let excused = said(&row(
+        "UE-002",
+        "alias-of = \"UE-001\"\nuncovered = \"no time\"",
+    ));
+    assert!(excused.contains("expected it at \"UE-001\""), "{excused}");
+}
+
+#[test]
+fn reasons_and_tags_of_rows_are_checked() {
+    let said = ledger_mistakes(&row("UE-002", "uncovered = \" \"\ntags = [\"bulky\"]"));
+    assert!(
+        said[0].contains("expected one line that says why"),
+        "{said:#?}"
+    );
+    assert!(said[1].contains("unknown tag \"bulky\""), "{said:#?}");
+}
+
+#[test]
+fn a_fixture_that_nobody_uses_is_refused() {
+    let mut files = Files::embedded();
+    let mut topology = None;
+    for (path, text) in &mut files.fixtures {
+        match path.as_str() {
+            "contents.toml" => text.push_str(SPARE_CONTENT),
+            "subscribers.toml" => text.push_str(SPARE_SUBSCRIBER),
+            "topologies/registered.toml" => topology = Some(text.clone()),
+            _ => {}
+        }
+    }
+    let spare = [
+        ("topologies/spare.toml", topology.unwrap()),
+        ("messages/spare.txt", "BYE".to_owned()),
+    ];
+    files
+        .fixtures
+        .extend(spare.map(|(path, text)| (path.to_owned(), text)));
+    let suite = Suite::read(&files, Names::default()).unwrap();
+    let loose = suite.loose_ends(&files);
+    let said: Vec<_> = loose
+        .items()
+        .iter()
+        .map(|item| item.message.as_str())
+        .collect();
+    assert_eq!(
+        [
+            "no scenario uses content \"spare\"",
+            "no scenario uses subscriber \"ue-spare\"",
+            "no scenario uses topology \"spare\"",
+            "no scenario uses message \"spare\"",
+        ],
+        said[..]
+    );
+}
+
+#[test]
+fn a_selection_by_alias_finds_what_the_row_does() {
+    let suite = Suite::read(
+        &with_ledger(&row("UE-002", "alias-of = \"UE-001\"")),
+        Names::default(),
+    )
+    .unwrap();
+    let by_alias = Selection {
+        requirements: vec!["UE-002".to_owned()],
+        ..Selection::default()
+    };
+    assert_eq!(1, by_alias.instances(&suite, 7).unwrap().len());
+    assert_eq!(1, suite.citing("UE-002").count());
 }
 
 #[test]
@@ -457,6 +662,18 @@ basis    = "source-text"
 strength = "must"
 role     = "ue"
 observed = ["Gm"]
+"#;
+
+const SPARE_CONTENT: &str = "\n[[content]]\nname = \"spare\"\nrule = \"x\"\npieces = [1]\n";
+
+const SPARE_SUBSCRIBER: &str = r#"
+[[subscriber]]
+id       = "ue-spare"
+impi     = "ue-spare@private.ims.example"
+impus    = ["sip:ue-spare@ims.example"]
+password = "x"
+k        = "83c96b538ce206482fc94ba7e969a1e2"
+opc      = "1858cdf1bfb8d29a3efeef98aa5d0216"
 "#;
 
 const HEAD: &str = r#"section = "Test"

@@ -5,6 +5,7 @@ mod folder;
 use std::{
     fs,
     io::{BufRead, BufReader},
+    path::Path,
     process::{Command as Process, Stdio},
 };
 
@@ -77,6 +78,27 @@ fn a_mistake_in_a_suite_exits_with_2_and_is_drawn_with_a_caret() {
         .assert();
     let mistakes: Value = serde_json::from_str(&said(assert.code(2))).unwrap();
     assert!(mistakes.as_array().is_some_and(|all| !all.is_empty()));
+}
+
+#[test]
+fn a_suite_of_ones_own_is_held_to_the_whole_only_if_asked() {
+    let folder = Folder::new("own");
+    let suites = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites");
+    let ledger = "requirements.toml";
+    let file = "registered/step-4-core-routes-to-peers.toml";
+    fs::create_dir_all(folder.path().join("registered")).unwrap();
+    for path in [ledger, file] {
+        fs::copy(suites.join(path), folder.path().join(path)).unwrap();
+    }
+    let lint = |extra: &[&str]| {
+        let mut command = peerproof();
+        command.args(["lint", "--suites"]).arg(folder.path());
+        command.args(extra).assert()
+    };
+    lint(&[]).code(0);
+    let error = complained(lint(&["--whole"]).code(2));
+    assert!(error.contains("no scenario cites"), "{error}");
+    assert!(error.contains("no scenario uses"), "{error}");
 }
 
 #[test]

@@ -136,15 +136,30 @@ fn scenario(suite: &Suite, id: &str) -> Option<String> {
 
 /// A row of the ledger by its id, with what proves it.
 fn requirement(suite: &Suite, id: &str) -> Option<String> {
-    let requirement = &suite.ledger.get(id)?.requirement;
+    let known = suite.ledger.get(id)?;
+    let requirement = &known.requirement;
     let mut text = format!("{}\n", requirement.id);
     row(&mut text, "asks", &requirement.title);
     row(&mut text, "clause", &requirement.clause);
     row(&mut text, "basis", basis(requirement.basis));
     row(&mut text, "strength", requirement.strength);
     row(&mut text, "binds", requirement.role);
-    let proving = proving(suite, |scenario| scenario.requires.iter().any(|r| r == id));
-    row(&mut text, "proved by", proving);
+    row(&mut text, "tags", known.tags.join(" "));
+    let counted = suite.ledger.counted(id);
+    if let Some(meant) = known.alias_of.as_ref().and_then(|id| suite.ledger.get(id)) {
+        row(&mut text, "alias of", in_short(&meant.requirement));
+    }
+    let rows = suite.ledger.rows.iter();
+    let aliases = rows.filter(|row| row.alias_of.as_deref() == Some(id));
+    let aliases: Vec<String> = aliases.map(|row| in_short(&row.requirement)).collect();
+    row(&mut text, "also as", aliases.join("\n"));
+    let citing: Vec<&str> = suite.citing(id).map(|s| s.id.as_str()).collect();
+    row(&mut text, "proved by", citing.join("\n"));
+    let reason = suite
+        .ledger
+        .get(counted)
+        .and_then(|row| row.uncovered.as_ref());
+    row(&mut text, "uncovered", reason.map_or("", String::as_str));
     Some(text)
 }
 

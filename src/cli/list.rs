@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    Exit, Failure, Format, print,
+    Exit, Failure, Format, coverage, print,
     selection::{Selectors, Suites},
 };
 use crate::suite::{Instance, Scenario};
@@ -17,6 +17,11 @@ pub struct List {
     /// List every configuration that is played, not only scenarios
     #[arg(long)]
     instances: bool,
+
+    /// List the requirements instead: how many are proved by scenarios, for each role and strength; in
+    /// JSON every row and who cites it
+    #[arg(long, conflicts_with_all = SELECTORS)]
+    requirements: bool,
 
     /// The seed of instances
     #[arg(long, default_value_t = 0)]
@@ -48,6 +53,13 @@ struct Row {
 impl List {
     pub fn run(self) -> Result<Exit, Failure> {
         let suite = self.suites.load()?;
+        if self.requirements {
+            print(&match self.format {
+                Format::Human => coverage::human(&suite),
+                Format::Json => coverage::json(&suite),
+            })?;
+            return Ok(Exit::Good);
+        }
         let instances = self.selectors.instances(&suite, self.seed)?;
         let rows: Vec<Row> = if self.instances {
             instances
@@ -121,3 +133,15 @@ fn json(rows: &[Row]) -> String {
     text.push('\n');
     text
 }
+
+/// What chooses among scenarios says nothing about requirements.
+const SELECTORS: [&str; 8] = [
+    "globs",
+    "requirement",
+    "clause",
+    "level",
+    "role",
+    "tag",
+    "option",
+    "instances",
+];

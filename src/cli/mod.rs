@@ -1,6 +1,7 @@
 //! What is typed: one file a command family. Here arguments are read, the terminal is written to, signals
 //! are caught and exit codes chosen; nothing else is decided. Start at [`main`].
 
+mod coverage;
 mod crew;
 mod exit;
 mod explain;

@@ -6,6 +6,7 @@ mod headers;
 mod hiding;
 mod integrity;
 mod peer_choice;
+mod proxying;
 mod registration;
 mod session;
 mod silence;
@@ -49,6 +50,11 @@ pub const TABLE: &[Check] = &[
         name: "peer-choice",
         summary: "a UE asks only peers it was told of, for pieces they hold",
         judge: peer_choice::judge,
+    },
+    Check {
+        name: "proxying",
+        summary: "a P-CSCF gives no success that the core did not give",
+        judge: proxying::judge,
     },
     Check {
         name: "registration",

@@ -21,6 +21,8 @@ pub mod node;
 
 pub mod drive;
 
+pub mod sut;
+
 pub mod run;
 
 pub mod prove;

@@ -215,7 +215,14 @@ fn play(
     deviation: Option<&Deviation>,
     rigour: Rigour,
 ) -> (Judgement, Vec<String>) {
-    let played = run::play(suite, instance, Casting { deviation });
+    let played = run::play(
+        suite,
+        instance,
+        Casting {
+            deviation,
+            profile: None,
+        },
+    );
     let fault = played.fault.as_ref().map(ToString::to_string);
     let judgement = judge::judge(suite, instance, &played.trace, fault.as_deref(), rigour);
     let deviants = played.trace.meta.nodes.iter();

@@ -69,6 +69,8 @@ impl Exit {
             Exit::Fault
         } else if seen(Outcome::Fail) {
             Exit::Failed
+        } else if !report.run.stale_waivers.is_empty() {
+            Exit::StaleWaiver
         } else if seen(Outcome::Inconclusive) {
             Exit::Inconclusive
         } else if seen(Outcome::Pass) || seen(Outcome::Info) {

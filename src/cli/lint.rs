@@ -1,12 +1,22 @@
 //! `lint`: suites, ledger and fixtures checked without playing anything; all mistakes at once.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde::Serialize;
 
 use super::{Exit, Failure, Format, print, selection::Suites};
+use crate::{
+    suite::{Diagnostics, Suite},
+    sut::Profile,
+};
 
 #[derive(Debug, Args)]
 pub struct Lint {
+    /// Profiles of systems under test to check too
+    #[arg(value_name = "FILE")]
+    profiles: Vec<PathBuf>,
+
     /// Hold a directory to the rules about a whole suite, as the program's own is: each requirement
     /// proved or with a reason, each fixture used
     #[arg(long)]
@@ -32,7 +42,12 @@ struct Mistake {
 
 impl Lint {
     pub fn run(self) -> Result<Exit, Failure> {
-        match (self.suites.lint(self.whole)?, self.format) {
+        let read = self.suites.lint(self.whole)?;
+        let read = match read {
+            Ok(suite) => self.profiles(&suite)?.map(|()| suite),
+            Err(found) => Err(found),
+        };
+        match (read, self.format) {
             (Ok(suite), Format::Human) => {
                 let instances: usize = suite
                     .scenarios
@@ -73,5 +88,19 @@ impl Lint {
                 Ok(Exit::Usage)
             }
         }
+    }
+
+    /// The mistakes of all profiles together.
+    fn profiles(&self, suite: &Suite) -> Result<Result<(), Diagnostics>, Failure> {
+        let mut found = Diagnostics::default();
+        for path in &self.profiles {
+            let read = Profile::read(path, suite);
+            let read =
+                read.map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+            if let Err(mistakes) = read {
+                found.append(mistakes);
+            }
+        }
+        Ok(if found.is_empty() { Ok(()) } else { Err(found) })
     }
 }

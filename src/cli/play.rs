@@ -13,6 +13,7 @@ use crate::{
     report::{FindingRow, Folder, InstanceResult, Outcome, folder, gather, ladder::Look},
     run::{self, Casting, Played},
     suite::{Instance, Suite},
+    sut::Standing,
     time::At,
     trace::{Trace, jsonl, pcapng},
 };
@@ -52,6 +53,32 @@ impl Player<'_> {
     /// Plays an instance and leaves trace, ladder and capture in the run folder. What goes wrong with the
     /// instance is in its row; an error is about the folder.
     pub fn play(&self, instance: &Instance, folder: &Folder) -> io::Result<InstanceResult> {
+        let Some(profile) = self.casting.profile else {
+            return self.play_in_turn(instance, folder);
+        };
+        let instance = &profile.adapted(instance);
+        let unplayed = |outcome, why: String| gather::unplayed(self.suite, instance, outcome, why);
+        match profile.standing(self.suite, instance) {
+            Standing::NotApplicable(why) => Ok(unplayed(Outcome::NotApplicable, why)),
+            Standing::Unsupported(why) => Ok(unplayed(Outcome::Unsupported, why)),
+            Standing::Told(why) => {
+                let mut result = self.play_in_turn(instance, folder)?;
+                gather::tell(&mut result, &why);
+                Ok(result)
+            }
+            Standing::Judged => {
+                let mut result = self.play_in_turn(instance, folder)?;
+                let unasked = profile.unasked(&result.observations);
+                gather::forgive_aloud(&mut result, &unasked);
+                if let Some(waiver) = profile.waiver(instance) {
+                    gather::waive(&mut result, &waiver.reason);
+                }
+                Ok(result)
+            }
+        }
+    }
+
+    fn play_in_turn(&self, instance: &Instance, folder: &Folder) -> io::Result<InstanceResult> {
         if let Some(result) = self.too_slow(instance) {
             return Ok(result);
         }

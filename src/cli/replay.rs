@@ -1,5 +1,7 @@
 //! `replay`: one scenario again, octet for octet, with its ladder.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::{
@@ -26,6 +28,10 @@ pub struct Replay {
     #[arg(value_name = "RUN/INSTANCE")]
     what: String,
 
+    /// The profile of the system under test
+    #[arg(long, value_name = "FILE")]
+    sut: Option<PathBuf>,
+
     /// Make the reference nodes break this rule [default: as the run did]
     #[arg(long, value_name = "NAME", value_parser = super::run::deviation)]
     deviation: Option<&'static Deviation>,
@@ -37,10 +43,20 @@ pub struct Replay {
 impl Replay {
     pub fn run(self) -> Result<Exit, Failure> {
         quiet_panics();
-        let suite = self.suites.load()?;
+        let mut suite = self.suites.load()?;
+        let profile = super::run::profile(self.sut.as_deref(), &mut suite)?;
+        let casting = |deviation| Casting {
+            deviation,
+            profile: profile.as_ref(),
+        };
         let Some((path, id)) = runs::split(&self.what) else {
             let instance = instance(&suite, &self.what)?;
-            let player = player(&suite, Transport::Memory, Rigour::Usual, self.deviation);
+            let player = player(
+                &suite,
+                Transport::Memory,
+                Rigour::Usual,
+                casting(self.deviation),
+            );
             return self.play(&player, &instance, None);
         };
         let (folder, report) =
@@ -61,7 +77,7 @@ impl Replay {
         };
         let recorded_deviation = report.run.deviation.as_deref().and_then(Deviation::named);
         let deviation = self.deviation.or(recorded_deviation);
-        let player = player(&suite, transport, rigour, deviation);
+        let player = player(&suite, transport, rigour, casting(deviation));
         self.play(
             &player,
             &instance,
@@ -109,14 +125,14 @@ fn player<'a>(
     suite: &'a Suite,
     transport: Transport,
     rigour: Rigour,
-    deviation: Option<&'a Deviation>,
+    casting: Casting<'a>,
 ) -> Player<'a> {
     Player {
         suite,
         transport,
         rigour,
         slow: Slow::Play,
-        casting: Casting { deviation },
+        casting,
         tally: None,
     }
 }

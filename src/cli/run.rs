@@ -24,10 +24,12 @@ use crate::{
     judge::Rigour,
     node::deviation::{Deviation, names},
     report::{
-        Counts, Folder, InstanceResult, Report, Run as RunOf, SCHEMA, ladder::Look, terminal,
+        Counts, Folder, InstanceResult, Outcome, Report, Run as RunOf, SCHEMA, Sut, ladder::Look,
+        terminal,
     },
     run::Casting,
     suite::{Instance, Suite, nearest},
+    sut::{Profile, Waiver},
 };
 
 #[derive(Debug, Args)]
@@ -60,6 +62,11 @@ pub struct Run {
     #[arg(long)]
     strict: bool,
 
+    /// The profile of the system under test: what it claims is tested, and its waivers are heeded. Reference
+    /// nodes play its roles
+    #[arg(long, value_name = "FILE")]
+    sut: Option<PathBuf>,
+
     /// Make the reference nodes break this rule, and judge them alone
     #[arg(long, value_name = "NAME", value_parser = deviation)]
     deviation: Option<&'static Deviation>,
@@ -89,7 +96,8 @@ pub struct Run {
 
 impl Run {
     pub fn run(self) -> Result<Exit, Failure> {
-        let suite = self.suites.load()?;
+        let mut suite = self.suites.load()?;
+        let profile = profile(self.sut.as_deref(), &mut suite)?;
         let chosen = self.selectors.instances(&suite, self.seed)?;
         let instances: Vec<Instance> = (0..self.repeat.max(1))
             .map(|again| self.seed.wrapping_add(again))
@@ -105,10 +113,15 @@ impl Run {
             print(&ids)?;
             return Ok(Exit::Good);
         }
-        self.play(&suite, &instances)
+        self.play(&suite, &instances, profile.as_ref())
     }
 
-    fn play(&self, suite: &Suite, instances: &[Instance]) -> Result<Exit, Failure> {
+    fn play(
+        &self,
+        suite: &Suite,
+        instances: &[Instance],
+        profile: Option<&Profile>,
+    ) -> Result<Exit, Failure> {
         let started = SystemTime::now();
         let clock = Instant::now();
         let (folder, id) = self.folder(suite, started)?;
@@ -116,7 +129,7 @@ impl Run {
         quiet_panics();
 
         let tally = Tally::default();
-        let results = self.play_all(suite, instances, &folder, &stop, &tally)?;
+        let results = self.play_all(suite, instances, profile, &folder, &stop, &tally)?;
 
         let mut report = Report {
             schema: SCHEMA.to_owned(),
@@ -127,6 +140,14 @@ impl Run {
                 selection: self.selectors.words(),
                 transport: self.transport.word().to_owned(),
                 strict: self.strict,
+                sut: profile.zip(self.sut.as_ref()).map(|(profile, file)| Sut {
+                    name: profile.name.clone(),
+                    roles: profile.roles.clone(),
+                    profile: file.display().to_string(),
+                }),
+                stale_waivers: profile
+                    .map(|profile| stale(profile, instances, &results))
+                    .unwrap_or_default(),
                 deviation: self.deviation.map(|deviation| deviation.name.to_owned()),
                 interrupted: results.len() < instances.len(),
                 started: seconds(started),
@@ -173,6 +194,7 @@ impl Run {
         &self,
         suite: &Suite,
         instances: &[Instance],
+        profile: Option<&Profile>,
         folder: &Folder,
         stop: &Stop,
         tally: &Tally,
@@ -188,6 +210,7 @@ impl Run {
             slow: if self.slow { Slow::Play } else { Slow::Skip },
             casting: Casting {
                 deviation: self.deviation,
+                profile,
             },
             tally: self.differences.then_some(tally),
         };
@@ -276,6 +299,39 @@ impl Run {
     }
 }
 
+/// Reads the profile of the system under test, if one is given; the suite then waits by its timers.
+pub fn profile(file: Option<&Path>, suite: &mut Suite) -> Result<Option<Profile>, Failure> {
+    let Some(file) = file else {
+        return Ok(None);
+    };
+    let read = Profile::read(file, suite);
+    let read = read.map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
+    let profile = read.map_err(super::selection::mistakes)?;
+    if let Some(track) = profile.timers.track {
+        suite.timers.track = track;
+    }
+    Ok(Some(profile))
+}
+
+/// The waivers that excuse nothing: what they name was played and passed.
+fn stale(profile: &Profile, instances: &[Instance], results: &[InstanceResult]) -> Vec<String> {
+    let outcomes = |waiver: &Waiver| -> Vec<Outcome> {
+        let named = instances.iter();
+        named
+            .filter(|instance| profile.waiver(instance) == Some(waiver))
+            .filter_map(|instance| results.iter().find(|r| r.id == instance.id()))
+            .map(|result| result.outcome)
+            .collect()
+    };
+    let waivers = profile.waivers.iter().filter(|waiver| {
+        let outcomes = outcomes(waiver);
+        outcomes.contains(&Outcome::Pass) && !outcomes.contains(&Outcome::Waived)
+    });
+    waivers
+        .map(|waiver| format!("{}: {}", waiver.scenario, waiver.reason))
+        .collect()
+}
+
 /// The deviation of a name.
 pub fn deviation(name: &str) -> Result<&'static Deviation, String> {
     Deviation::named(name).ok_or_else(|| match nearest(name, names()) {
@@ -297,7 +353,10 @@ impl Again {
                 Some(_) => folder.path().display().to_string(),
                 None => "latest".to_owned(),
             },
-            suites: run.suites.words(),
+            suites: match &run.sut {
+                Some(file) => format!(" --sut {}{}", file.display(), run.suites.words()),
+                None => run.suites.words(),
+            },
         }
     }
 

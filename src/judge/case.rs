@@ -23,7 +23,7 @@ impl Case<'_> {
     /// merely scripted.
     pub fn is_under_test(&self, node: &CastNode) -> bool {
         match node.cast {
-            Cast::Sut | Cast::Deviant => true,
+            Cast::Sut | Cast::Tested | Cast::Deviant => true,
             Cast::Script | Cast::Foil => false,
             Cast::Reference => !self.has_guest(),
         }
@@ -35,7 +35,7 @@ impl Case<'_> {
             .meta
             .nodes
             .iter()
-            .any(|n| matches!(n.cast, Cast::Sut | Cast::Deviant))
+            .any(|n| matches!(n.cast, Cast::Sut | Cast::Tested | Cast::Deviant))
     }
 
     /// The content that goes under a swarm id in this run.

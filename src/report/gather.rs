@@ -2,7 +2,7 @@
 
 use super::{FindingRow, InstanceResult, Outcome, RequirementRow, StepRow, StoredFile};
 use crate::{
-    judge::{Finding, Judgement, Verdict},
+    judge::{Blame, Finding, Judgement, Verdict},
     spec::{Basis, Requirement, Strength},
     suite::{Instance, Suite},
     trace::{Cast, EventKind, Trace},
@@ -56,7 +56,8 @@ pub fn played(
     judgement: &Judgement,
 ) -> InstanceResult {
     let guests = trace.meta.nodes.iter();
-    let guests = guests.filter(|node| matches!(node.cast, Cast::Sut | Cast::Deviant));
+    let guests =
+        guests.filter(|node| matches!(node.cast, Cast::Sut | Cast::Tested | Cast::Deviant));
     let rows = |findings: &[Finding]| findings.iter().map(|f| finding(suite, f)).collect();
     InstanceResult {
         under_test: guests.map(|node| node.name.to_string()).collect(),
@@ -69,6 +70,38 @@ pub fn played(
         frames: frames(trace),
         ..unplayed(suite, instance, outcome(judgement.verdict, instance), "")
     }
+}
+
+/// An open point of which the system under test declares nothing: what was seen is told, and fails nobody.
+pub fn tell(result: &mut InstanceResult, why: &str) {
+    if matches!(result.outcome, Outcome::Pass | Outcome::Fail) {
+        result.reason = Some(format!("{why}; seen: {}", result.outcome));
+        result.outcome = Outcome::Info;
+    }
+}
+
+/// A known failure.
+pub fn waive(result: &mut InstanceResult, reason: &str) {
+    if matches!(result.outcome, Outcome::Fail | Outcome::Inconclusive) {
+        result.reason = Some(reason.to_owned());
+        result.outcome = Outcome::Waived;
+    }
+}
+
+/// What was forgiven although the profile does not ask for it is advice.
+pub fn forgive_aloud(result: &mut InstanceResult, unasked: &[String]) {
+    result.advice.extend(unasked.iter().map(|name| FindingRow {
+        outcome: Outcome::Fail,
+        requirement: String::new(),
+        clause: String::new(),
+        profile: true,
+        not_verified: false,
+        blame: Blame::Sut,
+        node: None,
+        expected: "only what the profile asks to be forgiven".to_owned(),
+        actual: name.clone(),
+        events: 0..0,
+    }));
 }
 
 /// A passing observation says what was seen; nothing can fail it.

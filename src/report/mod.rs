@@ -102,6 +102,12 @@ pub struct Run {
     /// The rule that reference nodes were made to break, by its deviation's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deviation: Option<String>,
+    /// The system under test, by its profile; absent where every node is ours and all are judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sut: Option<Sut>,
+    /// Waivers that excuse nothing any more, with their reasons.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stale_waivers: Vec<String>,
     /// The run was stopped by a signal: what is missing was not played.
     pub interrupted: bool,
     /// When it began, in seconds since 1970-01-01 UTC.
@@ -110,6 +116,16 @@ pub struct Run {
     pub elapsed: u64,
     /// The contents that traces refer to, as stored in the run folder.
     pub contents: Vec<StoredFile>,
+}
+
+/// Who is under test, as its profile says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Sut {
+    pub name: String,
+    pub roles: Vec<Role>,
+    /// The file of the profile, as it was given.
+    pub profile: String,
 }
 
 /// A file of the run folder.
@@ -453,6 +469,8 @@ pub(crate) mod tests {
                 transport: "memory".to_owned(),
                 strict: false,
                 deviation: None,
+                sut: None,
+                stale_waivers: Vec::new(),
                 interrupted: false,
                 started: 0,
                 elapsed: 12,

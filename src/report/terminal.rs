@@ -253,9 +253,19 @@ fn summary(report: &Report, folder: &Folder) -> String {
             ""
         }
     );
+    if let Some(sut) = &run.sut {
+        let roles: Vec<_> = sut.roles.iter().map(|role| role.word()).collect();
+        let _ = writeln!(text, "  under test: {}, as {}", sut.name, roles.join(", "));
+    }
+    if let Some(deviation) = &run.deviation {
+        let _ = writeln!(text, "  deviating: {deviation}");
+    }
     let _ = writeln!(text, "  {}", counts(&report.counts));
-    for (reason, number) in reasons(report) {
-        let _ = writeln!(text, "  {number} not applicable: {reason}");
+    for (outcome, reason, number) in reasons(report) {
+        let _ = writeln!(text, "  {number} {outcome}: {reason}");
+    }
+    for waiver in &run.stale_waivers {
+        let _ = writeln!(text, "  stale waiver, what it excuses passes: {waiver}");
     }
     let broken = broken(report);
     for (number, finding) in broken.iter().take(TOP) {
@@ -283,18 +293,19 @@ fn counts(counts: &Counts) -> String {
     words.join(" · ")
 }
 
-/// Why instances were not applicable, and how many.
-fn reasons(report: &Report) -> Vec<(&str, usize)> {
-    let mut reasons: Vec<(&str, usize)> = Vec::new();
-    let not_applicable = report
-        .instances
-        .iter()
-        .filter(|i| i.outcome == Outcome::NotApplicable);
-    for instance in not_applicable {
+/// Why instances do not count, and how many.
+fn reasons(report: &Report) -> Vec<(Outcome, &str, usize)> {
+    use Outcome::{NotApplicable, Unsupported, Waived};
+    let mut reasons: Vec<(Outcome, &str, usize)> = Vec::new();
+    let uncounted = report.instances.iter();
+    let uncounted = uncounted.filter(|i| matches!(i.outcome, NotApplicable | Unsupported | Waived));
+    for instance in uncounted {
         let reason = instance.reason.as_deref().unwrap_or("no reason given");
-        match reasons.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, number)) => *number += 1,
-            None => reasons.push((reason, 1)),
+        let same =
+            |known: &&mut (Outcome, &str, usize)| (known.0, known.1) == (instance.outcome, reason);
+        match reasons.iter_mut().find(same) {
+            Some((_, _, number)) => *number += 1,
+            None => reasons.push((instance.outcome, reason, 1)),
         }
     }
     reasons

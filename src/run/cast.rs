@@ -13,6 +13,7 @@ use crate::{
     random::{Random, derive},
     spec::Role,
     suite::{Ground, Instance, Suite, Topology},
+    sut::Profile,
     trace::{Cast, CastNode, ContentName, ListenTransport, Listener},
     wire::frame::NodeName,
 };
@@ -31,6 +32,8 @@ pub struct Company {
 pub struct Casting<'a> {
     /// Broken by every reference node of its roles, which is then under test.
     pub deviation: Option<&'a Deviation>,
+    /// Whose roles are under test, and how it is configured.
+    pub profile: Option<&'a Profile>,
 }
 
 /// Hands out the parts of an instance.
@@ -80,6 +83,8 @@ pub fn cast(
         } else {
             Policy::draw(&mut Random::new(derive(seed, &["policy"])))
         };
+        let configured = casting.profile.filter(|_| cast == Cast::Tested);
+        let policy = configured.map_or(policy.clone(), |profile| profile.configure(policy));
         setups.push(Setup {
             name: node.name.clone(),
             role: node.role,
@@ -132,6 +137,7 @@ fn part_of(
     }
     match casting.deviation {
         Some(deviation) if deviation.roles.contains(&role) => (Cast::Deviant, Some(*deviation)),
+        _ if casting.profile.is_some_and(|p| p.roles.contains(&role)) => (Cast::Tested, None),
         _ => (Cast::Reference, None),
     }
 }

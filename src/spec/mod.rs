@@ -2,12 +2,14 @@
 //! it asks for. No behaviour. Start at [`Role`] and [`RefPoint`].
 
 mod clause;
+mod feature;
 mod options;
 mod ref_point;
 mod requirement;
 mod role;
 
 pub use clause::Clause;
+pub use feature::Feature;
 pub use options::{Architecture, Delivery, Options, Path, RequestPath};
 pub use ref_point::{Format, RefPoint};
 pub use requirement::{Basis, Requirement, Strength};

@@ -55,7 +55,7 @@ impl Context {
             values,
             ours: ours.map(|node| node.name.to_string()).collect(),
             seed: derive(instance.seed, &[&instance.id(), "fresh"]),
-            limit: At::ZERO + instance.scenario.limit,
+            limit: At::ZERO + instance.limit(suite),
         }
     }
 

@@ -63,6 +63,22 @@ pub(crate) fn parse(notes: &Notes, text: &str, read: impl FnOnce(Table<'_>)) {
     }
 }
 
+/// Reads a file that stands alone; all its mistakes come together.
+pub(crate) fn read_file<T: Default>(
+    path: &str,
+    text: &str,
+    read: impl FnOnce(Table<'_>) -> T,
+) -> Result<T, Diagnostics> {
+    let notes = Notes::new(Source::new(path, text));
+    let mut value = T::default();
+    parse(&notes, text, |root| value = read(root));
+    let found = notes.finish();
+    match found.is_empty() {
+        true => Ok(value),
+        false => Err(found),
+    }
+}
+
 /// A table, and which of its keys were asked for.
 pub(crate) struct Table<'a> {
     pub notes: &'a Notes,
@@ -162,6 +178,15 @@ impl<'a> Value<'a> {
 
     /// A number from 0 to 1.
     pub fn share(&self) -> Option<f64> {
+        self.number_up_to(1.0, "a share from 0 to 1")
+    }
+
+    /// A number from 0 to 100.
+    pub fn factor(&self) -> Option<f64> {
+        self.number_up_to(100.0, "a factor from 0 to 100")
+    }
+
+    fn number_up_to(&self, most: f64, expected: &str) -> Option<f64> {
         let number = match self.as_integer() {
             Some(integer) => Some(integer as f64),
             None => self
@@ -171,8 +196,8 @@ impl<'a> Value<'a> {
                 .and_then(|f| f.as_str().parse().ok()),
         };
         match number {
-            Some(share) if (0.0..=1.0).contains(&share) => Some(share),
-            _ => self.wrong("a share from 0 to 1"),
+            Some(number) if (0.0..=most).contains(&number) => Some(number),
+            _ => self.wrong(expected),
         }
     }
 
@@ -248,6 +273,14 @@ impl<'a> Value<'a> {
                 self.notes.unknown(kind, &found, self.span(), &expected);
                 None
             }
+        }
+    }
+
+    /// Words of a closed vocabulary, one or several.
+    pub fn words<T: FromStr<Err = UnknownWord>>(&self) -> Vec<T> {
+        match self.as_array() {
+            Some(values) => values.iter().filter_map(Value::word).collect(),
+            None => self.word().into_iter().collect(),
         }
     }
 

@@ -1,9 +1,9 @@
 //! A scenario in one configuration with one seed: what is actually played.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    Suite,
+    Suite, Timers,
     prologue::prologue,
     scenario::{Choice, Scenario, Step, Verb},
     topology::{Node, Topology},
@@ -86,7 +86,19 @@ impl Instance {
     pub fn steps(&self, suite: &Suite) -> Vec<Step> {
         let mut steps = prologue(suite, self);
         steps.extend(self.own_steps().cloned());
+        for step in &mut steps {
+            if let Some(factor) = step.track_timers {
+                step.verb = Verb::Wait(suite.timers.track.mul_f64(factor));
+            }
+        }
         steps
+    }
+
+    /// When the run ends whatever happens; waits by a longer track timer than ours get the time they need.
+    pub fn limit(&self, suite: &Suite) -> Duration {
+        let factor: f64 = self.own_steps().filter_map(|step| step.track_timers).sum();
+        let more = suite.timers.track.saturating_sub(Timers::default().track);
+        self.scenario.limit + more.mul_f64(factor)
     }
 
     /// The scenario's own steps that stand in this configuration.

@@ -6,7 +6,7 @@
 mod contents;
 mod context;
 mod diagnostic;
-mod document;
+pub(crate) mod document;
 mod follow;
 mod instance;
 mod ledger;
@@ -21,7 +21,7 @@ mod topology;
 mod view;
 mod whole;
 
-use std::{cell::RefCell, fs, io, path::Path, sync::Arc};
+use std::{cell::RefCell, fs, io, path::Path, sync::Arc, time::Duration};
 
 use include_dir::{Dir, include_dir};
 
@@ -42,6 +42,8 @@ pub use template::{Lookup, Template};
 pub use topology::{Ground, Listen, Node, Topology};
 pub use view::{Layer, View};
 
+use crate::wire::ppstp;
+
 use document::{Notes, parse};
 use reading::{Uses, World};
 
@@ -52,10 +54,27 @@ pub struct Suite {
     pub contents: Contents,
     pub subscribers: Subscribers,
     pub topologies: Vec<Topology>,
+    pub timers: Timers,
     /// In the order of their files.
     pub scenarios: Vec<Arc<Scenario>>,
     /// Which fixtures the scenarios name.
     uses: Uses,
+}
+
+/// Times the system under test is configured with; steps wait by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// After which a peer that was not heard of is forgotten (RFC 7846 2.3 gives no value).
+    pub track: Duration,
+}
+
+impl Default for Timers {
+    /// The longest of our own Tracker AS.
+    fn default() -> Timers {
+        Timers {
+            track: Duration::from_secs(180),
+        }
+    }
 }
 
 /// Names defined elsewhere that scenarios cite; `None` leaves them unchecked.
@@ -106,6 +125,20 @@ impl Suite {
 
     pub fn scenario(&self, id: &str) -> Option<&Arc<Scenario>> {
         self.scenarios.iter().find(|scenario| scenario.id == id)
+    }
+
+    /// Every name by which a verdict may say that something was forgiven.
+    pub fn leniencies(&self) -> Vec<&str> {
+        let steps = self.scenarios.iter().flat_map(|scenario| &scenario.steps);
+        let outcomes = steps.flat_map(|step| match &step.verb {
+            Verb::Expect(expect) => &expect.outcomes[..],
+            _ => &[],
+        });
+        let read = ppstp::Leniency::ALL.iter().map(|leniency| leniency.name());
+        outcomes
+            .filter_map(|outcome| outcome.leniency.as_deref())
+            .chain(read)
+            .collect()
     }
 
     /// The instance an id names: `registered/step-3-piece-request/x@ut.ims.ims#41`.
@@ -211,6 +244,7 @@ impl Reader {
         }
         let uses = world.uses.into_inner();
         Ok(Suite {
+            timers: Timers::default(),
             ledger,
             contents,
             subscribers,

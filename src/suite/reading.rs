@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     io::{Action, Shape},
-    spec::{Architecture, Clause, Path, RefPoint, RequestPath, Strength, UnknownWord},
+    spec::{Architecture, Clause, Path, RefPoint, RequestPath, Strength},
 };
 
 /// Everything a scenario may refer to.
@@ -55,7 +55,7 @@ pub(crate) fn read_file(world: &World<'_>, id: &str, root: Table<'_>) -> Vec<Arc
     let section = root.need("section").and_then(|v| v.str());
     let clause = root.need("clause").and_then(|v| v.parsed::<Clause>());
     let topology = root.get("topology").and_then(|v| topology_name(world, &v));
-    let architectures = root.get("architectures").map(|v| read_words(&v));
+    let architectures = root.get("architectures").map(|v| v.words());
     let list = root.need("scenario").and_then(|v| v.array());
     if let Some([]) = list.as_deref() {
         root.notes.note(
@@ -128,13 +128,14 @@ impl File<'_> {
         let clause = table.get("clause").and_then(|v| v.parsed::<Clause>());
         let topology = table.get("topology").and_then(|v| topology_name(world, &v));
         let topology = topology.or_else(|| self.topology.clone());
-        let architectures = table.get("architectures").map(|v| read_words(&v));
+        let architectures = table.get("architectures").map(|v| v.words());
         let architectures = architectures.unwrap_or_else(|| self.architectures.clone());
         let (requires, level) = self.requirements(&table);
         let pins = table.get("options").and_then(|v| v.table());
         let pins = pins.map(|t| read_pins(t, true)).unwrap_or_default().pins;
         let delivery = table.get("delivery").and_then(|v| v.word());
         let over = table.get("over").map(|v| read_over(&v, pins));
+        let needs = table.get("needs").map(|v| v.words());
         let kills = table.get("kills");
         let kills = names_among(kills, "deviation", world.deviations);
         let checks = table.get("checks");
@@ -191,6 +192,7 @@ impl File<'_> {
             delivery,
             over: over.unwrap_or_default(),
             given,
+            needs: needs.unwrap_or_default(),
             kills,
             tags: tags.into_iter().map(|(tag, _)| tag.to_owned()).collect(),
             limit: limit.unwrap_or(LIMIT),
@@ -343,6 +345,7 @@ impl Scene<'_> {
             return None;
         }
         let [action, send, expect, never, wait] = verbs;
+        let mut track_timers = None;
         let verb = if let Some(value) = action {
             Verb::Do(self.read_do(value.table()?)?)
         } else if let Some(value) = send {
@@ -352,9 +355,15 @@ impl Scene<'_> {
         } else if let Some(value) = never {
             Verb::Never(self.never(value.table()?)?)
         } else {
-            Verb::Wait(wait?.duration()?)
+            let wait = wait?;
+            track_timers = wait.is_table().then(|| track_timers_of(&wait)).flatten();
+            match track_timers {
+                Some(_) => Verb::Wait(Duration::ZERO),
+                None => Verb::Wait(wait.duration()?),
+            }
         };
         Some(Step {
+            track_timers,
             verb,
             when,
             setup: false,
@@ -640,7 +649,7 @@ impl Scene<'_> {
         let mut pattern = Pattern {
             from: parties("from"),
             to: parties("to"),
-            on: table.get("on").map(|v| read_words(&v)).unwrap_or_default(),
+            on: table.get("on").map(|v| v.words()).unwrap_or_default(),
             fields: Vec::new(),
         };
         self.layers(table, &mut pattern);
@@ -923,12 +932,12 @@ fn names_among(value: Option<Value<'_>>, kind: &str, known: Option<&[&str]>) -> 
     names
 }
 
-/// Words of a closed vocabulary, one or several.
-fn read_words<T: std::str::FromStr<Err = UnknownWord>>(value: &Value<'_>) -> Vec<T> {
-    match value.as_array() {
-        Some(values) => values.iter().filter_map(|v| v.word()).collect(),
-        None => value.word().into_iter().collect(),
-    }
+/// `{ track = 1.1 }`: so many times the track timer, from 0 to 100.
+fn track_timers_of(value: &Value<'_>) -> Option<f64> {
+    let table = value.table()?;
+    let factor = table.need("track").and_then(|v| v.factor());
+    table.refuse_unknown();
+    factor
 }
 
 /// A scenario's name: a fact in kebab case.

@@ -9,7 +9,9 @@ use super::{
 };
 use crate::{
     io::Action,
-    spec::{Architecture, Clause, Delivery, Options, Path, RefPoint, RequestPath, Strength},
+    spec::{
+        Architecture, Clause, Delivery, Feature, Options, Path, RefPoint, RequestPath, Strength,
+    },
 };
 
 /// One scenario, before it is multiplied by configurations.
@@ -37,6 +39,8 @@ pub struct Scenario {
     /// The options it is repeated over.
     pub over: Vec<Choice>,
     pub given: Given,
+    /// What an implementation has to claim to be tested by it.
+    pub needs: Vec<Feature>,
     /// Deviations that must make it fail.
     pub kills: Vec<String>,
     pub tags: Vec<String>,
@@ -166,6 +170,8 @@ pub struct Step {
     pub when: When,
     /// Part of what is given rather than of what is tested.
     pub setup: bool,
+    /// A wait that is so many times the track timer of whoever is under test.
+    pub track_timers: Option<f64>,
     /// The line of its file; 0 for what is given.
     pub line: usize,
 }

@@ -78,6 +78,14 @@ impl Topology {
         self.nodes.iter().find(|node| node.name.as_str() == name)
     }
 
+    /// Whether somebody can be reached by datagram at a reference point.
+    pub fn speaks_udp(&self, on: RefPoint) -> bool {
+        let listens = self.nodes.iter().flat_map(|node| &node.listen);
+        listens
+            .into_iter()
+            .any(|listen| listen.on == on && listen.transport == ListenTransport::Udp)
+    }
+
     pub fn names(&self) -> Vec<&str> {
         self.nodes.iter().map(|node| node.name.as_str()).collect()
     }

@@ -99,6 +99,8 @@ pub enum Cast {
     Sut,
     /// Sends only what the steps say.
     Script,
+    /// Ours, and under test alone.
+    Tested,
     /// Ours, breaking one named rule, and under test for it.
     Deviant,
     /// Ours, breaking one named rule so that others can show what they do about it; not judged.

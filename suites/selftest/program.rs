@@ -247,6 +247,53 @@ fn lists_are_read_by_machines() {
 }
 
 #[test]
+fn a_profile_says_what_is_tested_and_what_is_known() {
+    let folder = Folder::new("profile");
+    let flow = "registered/step-1-2-peer-list/*";
+    let play = |name: &str, profile: &str, more: &[&str]| {
+        let file = folder.path().join(format!("{name}.toml"));
+        fs::write(&file, profile).unwrap();
+        let out = folder.path().join(name);
+        let mut command = peerproof();
+        command.args(["run", flow, "--sut"]).arg(&file).args(more);
+        let code = command.arg("--out").arg(&out).output().unwrap();
+        let results = fs::read_to_string(out.join("results.json")).unwrap();
+        let results: Value = serde_json::from_str(&results).unwrap();
+        (code.status.code().unwrap(), results["counts"].clone())
+    };
+    let tracker = include_str!("../../fixtures/profiles/tracker.toml");
+    let (code, counts) = play("all", tracker, &[]);
+    assert_eq!(0, code);
+    assert!(counts["pass"].as_u64() > Some(0));
+
+    let (code, counts) = play(
+        "other",
+        &tracker.replace("[\"registered\", \"unregistered\"]", "[\"unregistered\"]"),
+        &[],
+    );
+    assert_eq!((4, Some(0)), (code, counts["pass"].as_u64()));
+    assert!(counts["unsupported"].as_u64() > Some(0));
+
+    let undeclared = tracker.replace("peer-list     = [\"ut\", \"ims\"]\n", "");
+    let (code, counts) = play("open", &undeclared, &[]);
+    assert_eq!(0, code);
+    assert!(counts["info"].as_u64() > Some(0));
+
+    let waiver = format!("{tracker}\n[[waiver]]\nscenario = \"{flow}\"\nreason = \"known\"\n");
+    let (code, _) = play("stale", &waiver, &[]);
+    assert_eq!(8, code);
+    let broken = ["--deviation", "tracker-keeps-the-silent"];
+    let (code, _) = play("broken", tracker, &broken);
+    assert_eq!(0, code, "nothing in the first step shows it");
+
+    let file = folder.path().join("wrong.toml");
+    let wrong = tracker.replace("AMB-05", "AMB-99").replace("ut", "pigeon");
+    fs::write(&file, wrong).unwrap();
+    let said = complained(peerproof().arg("lint").arg(&file).assert().code(2));
+    assert!(said.contains("AMB-99") && said.contains("pigeon"), "{said}");
+}
+
+#[test]
 fn every_word_of_ours_is_explained() {
     for word in [
         "pass",

@@ -61,6 +61,18 @@ pub enum Leniency {
 }
 
 impl Leniency {
+    /// Every one, in the order of their names.
+    pub const ALL: &[Leniency] = &[
+        Leniency::ObjectForArray,
+        Leniency::FlatFind,
+        Leniency::NumericString,
+        Leniency::MissingAddressDetail,
+        Leniency::EmptyStatistics,
+        Leniency::MissingTransaction,
+        Leniency::AddressTypeLetters,
+        Leniency::AddressText,
+    ];
+
     /// The name it has in verdicts.
     pub const fn name(self) -> &'static str {
         match self {

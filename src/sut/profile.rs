@@ -1,0 +1,320 @@
+//! A profile: what an implementation claims to do (its conformance statement, PICS), the values it is
+//! configured with (PIXIT), and the failures known of it, with reasons. Nothing is inferred: what is not
+//! claimed is not tested, and a waiver that is not needed any more is told.
+
+use std::{fs, path::Path as FilePath, sync::Arc, time::Duration};
+
+use wildmatch::WildMatch;
+
+use crate::{
+    node::policy::Policy,
+    spec::{Architecture, Delivery, Feature, Path, RefPoint, RequestPath, Role},
+    suite::{
+        Choice, Diagnostics, Instance, Scenario, Suite,
+        document::{Table, Value, read_file},
+    },
+};
+
+/// What is said of a system under test.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// As reports call it: `Acme tracker 2.1`.
+    pub name: String,
+    /// The roles it plays.
+    pub roles: Vec<Role>,
+    pub architectures: Vec<Architecture>,
+    /// Values of the three open points; `None`: nothing declared, so what is seen is told and fails nobody.
+    pub peer_list: Option<Vec<Path>>,
+    pub request: Option<Vec<RequestPath>>,
+    pub status: Option<Vec<Path>>,
+    /// What its Controller does with data, in `unregistered`.
+    pub delivery: Vec<Delivery>,
+    pub features: Vec<Feature>,
+    pub timers: Timers,
+    pub limits: Limits,
+    /// Names of what it asks to be forgiven.
+    pub leniencies: Vec<String>,
+    pub waivers: Vec<Waiver>,
+}
+
+/// Times it is configured with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Timers {
+    /// After which a peer that was not heard of is forgotten (RFC 7846 2.3).
+    pub track: Option<Duration>,
+}
+
+/// Numbers it is configured with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// The transfers that a holder carries at a time.
+    pub transfers: Option<usize>,
+}
+
+/// A known failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiver {
+    /// A glob over scenarios, or an instance's path.
+    pub scenario: String,
+    /// Why it fails, and what that rests on.
+    pub reason: String,
+}
+
+/// How an instance stands before it is played.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is played, and its verdict counts.
+    Judged,
+    /// It rests on an open point of which the profile says nothing: it is played, and what is seen is told.
+    Told(String),
+    /// The profile does not claim what it needs.
+    Unsupported(String),
+    /// It tests nobody who is under test.
+    NotApplicable(String),
+}
+
+impl Profile {
+    /// Reads a profile file; all its mistakes come at once.
+    pub fn read(path: &FilePath, suite: &Suite) -> std::io::Result<Result<Profile, Diagnostics>> {
+        let text = fs::read_to_string(path)?;
+        Ok(Profile::parse(&path.display().to_string(), &text, suite))
+    }
+
+    /// The same from a text; `path` stands in mistakes.
+    pub fn parse(path: &str, text: &str, suite: &Suite) -> Result<Profile, Diagnostics> {
+        read_file(path, text, |root| Profile::from_table(root, suite))
+    }
+
+    fn from_table(root: Table<'_>, suite: &Suite) -> Profile {
+        let mut profile = Profile::default();
+        if let Some(name) = root.need("name").and_then(|v| v.str()) {
+            profile.name = name.to_owned();
+        }
+        if let Some(roles) = root.need("roles") {
+            profile.roles = roles.words();
+            if profile.roles.is_empty() {
+                roles.note("found no role, expected those it plays");
+            }
+        }
+        if let Some(claims) = root.need("claims").and_then(|v| v.table()) {
+            profile.claims(claims);
+        }
+        if let Some(timers) = root.get("timers").and_then(|v| v.table()) {
+            profile.timers.track = timers.get("track").and_then(|v| v.duration());
+            timers.refuse_unknown();
+        }
+        if let Some(limits) = root.get("limits").and_then(|v| v.table()) {
+            profile.limits.transfers = limits.get("transfers").and_then(|v| v.number());
+            limits.refuse_unknown();
+        }
+        if let Some(leniencies) = root.get("leniencies") {
+            let known = suite.leniencies();
+            for (name, span) in leniencies.strings() {
+                if !known.contains(&name) {
+                    leniencies.notes.unknown("leniency", name, span, &known);
+                }
+                profile.leniencies.push(name.to_owned());
+            }
+        }
+        let waivers = root.get("waiver").and_then(|v| v.array());
+        profile.waivers = waivers
+            .iter()
+            .flatten()
+            .filter_map(|value| known_failure(value, suite))
+            .collect();
+        root.refuse_unknown();
+        profile
+    }
+
+    fn claims(&mut self, claims: Table<'_>) {
+        if let Some(architectures) = claims.need("architectures") {
+            self.architectures = architectures.words();
+        }
+        self.peer_list = claims.get("peer-list").map(|v| v.words());
+        self.request = claims.get("request").map(|v| v.words());
+        self.status = claims.get("status").map(|v| v.words());
+        self.delivery = claims
+            .get("delivery")
+            .map(|v| v.words())
+            .unwrap_or_default();
+        self.features = claims
+            .get("features")
+            .map(|v| v.words())
+            .unwrap_or_default();
+        claims.refuse_unknown();
+    }
+
+    /// How an instance stands.
+    pub fn standing(&self, suite: &Suite, instance: &Instance) -> Standing {
+        if !self.tests(suite, instance) {
+            let roles: Vec<_> = self.roles.iter().map(|role| role.word()).collect();
+            return Standing::NotApplicable(format!("tests no {}", roles.join(", no ")));
+        }
+        if let Some(why) = self.unclaimed(suite, instance) {
+            return Standing::Unsupported(why);
+        }
+        match self.undeclared(instance) {
+            Some(choice) => Standing::Told(format!(
+                "the text leaves {} open and {} declares nothing of it",
+                choice.word(),
+                self.name
+            )),
+            None => Standing::Judged,
+        }
+    }
+
+    /// Whether a row that the instance proves binds a role of ours, and somebody plays it.
+    fn tests(&self, suite: &Suite, instance: &Instance) -> bool {
+        let given = &instance.scenario.given;
+        let is_bound = instance.scenario.requires.iter().any(|id| {
+            let row = suite.ledger.get(id);
+            row.is_some_and(|row| self.roles.contains(&row.requirement.role))
+        });
+        is_bound
+            && instance.topology(suite).is_some_and(|topology| {
+                topology.nodes.iter().any(|node| {
+                    let name = node.name.as_str();
+                    self.roles.contains(&node.role)
+                        && !given.script.iter().any(|script| script == name)
+                        && !given.deviant.contains_key(name)
+                })
+            })
+    }
+
+    /// What the instance needs and is not claimed.
+    fn unclaimed(&self, suite: &Suite, instance: &Instance) -> Option<String> {
+        let options = instance.options;
+        let not =
+            |what: &str, word: &str| Some(format!("{} does not claim {what} {word}", self.name));
+        if !self.architectures.contains(&instance.architecture) {
+            return not("architecture", instance.architecture.word());
+        }
+        if let Some(claimed) = &self.peer_list
+            && !claimed.contains(&options.peer_list)
+        {
+            return not("peer-list =", options.peer_list.word());
+        }
+        if let Some(claimed) = &self.request
+            && !claimed.contains(&options.request)
+        {
+            return not("request =", options.request.word());
+        }
+        if let Some(claimed) = &self.status
+            && !claimed.contains(&options.status)
+        {
+            return not("status =", options.status.word());
+        }
+        let delivers = self.roles.contains(&Role::Controller)
+            && instance.architecture == Architecture::Unregistered;
+        if delivers && !self.delivery.contains(&instance.delivery) {
+            return not("delivery", instance.delivery.word());
+        }
+        let lacking = needs(suite, instance)
+            .into_iter()
+            .find(|feature| !self.features.contains(feature));
+        lacking.and_then(|feature| not("feature", feature.word()))
+    }
+
+    /// The first open point that the instance depends on and the profile declares nothing of.
+    fn undeclared(&self, instance: &Instance) -> Option<Choice> {
+        Choice::ALL.into_iter().find(|choice| {
+            let is_declared = match choice {
+                Choice::PeerList => self.peer_list.is_some(),
+                Choice::Request => self.request.is_some(),
+                Choice::Status => self.status.is_some(),
+            };
+            let scenario = &instance.scenario;
+            !is_declared && (scenario.pins.has(*choice) || scenario.over.contains(choice))
+        })
+    }
+
+    /// How a reference node decides that stands in for this system.
+    pub fn configure(&self, mut policy: Policy) -> Policy {
+        if let Some(track) = self.timers.track {
+            policy.tracker.track_timeout = u32::try_from(track.as_secs()).unwrap_or(u32::MAX);
+        }
+        if let Some(transfers) = self.limits.transfers {
+            policy.serving.most_transfers = transfers;
+        }
+        policy
+    }
+
+    /// The instance as it is played for this system: where a scenario leaves the delivery open, one that is
+    /// claimed.
+    pub fn adapted(&self, instance: &Instance) -> Instance {
+        let mut adapted = instance.clone();
+        let is_open = instance.scenario.delivery.is_none()
+            && self.roles.contains(&Role::Controller)
+            && !self.delivery.contains(&instance.delivery);
+        let lawful: &[Delivery] = match instance.options.request {
+            RequestPath::Ims => &[Delivery::Delegate, Delivery::Relay],
+            RequestPath::Direct => &[Delivery::Redirect, Delivery::Relay],
+        };
+        let claimed = lawful.iter().find(|way| self.delivery.contains(way));
+        if let Some(claimed) = claimed.filter(|_| is_open) {
+            adapted.delivery = *claimed;
+        }
+        adapted
+    }
+
+    /// The waiver that names an instance.
+    pub fn waiver(&self, instance: &Instance) -> Option<&Waiver> {
+        let path = instance.path();
+        self.waivers.iter().find(|waiver| {
+            let glob = WildMatch::new(&waiver.scenario);
+            glob.matches(&instance.scenario.id) || glob.matches(&path)
+        })
+    }
+
+    /// What was forgiven although the profile does not ask for it.
+    pub fn unasked(&self, leniencies: &[String]) -> Vec<String> {
+        let names = leniencies.iter();
+        names
+            .filter(|name| !self.leniencies.contains(name))
+            .cloned()
+            .collect()
+    }
+}
+
+/// The features an instance needs: those its scenario names, and UDP where its topology has nothing else.
+fn needs(suite: &Suite, instance: &Instance) -> Vec<Feature> {
+    let mut needs = instance.scenario.needs.clone();
+    let is_udp = instance
+        .topology(suite)
+        .is_some_and(|topology| topology.speaks_udp(RefPoint::Gm));
+    if is_udp && !needs.contains(&Feature::Udp) {
+        needs.push(Feature::Udp);
+    }
+    needs
+}
+
+/// Whether a glob names a scenario or one of its instances.
+fn names(glob: &str, scenario: &Arc<Scenario>) -> bool {
+    let glob = WildMatch::new(glob);
+    let paths = Instance::of(scenario, 0).into_iter();
+    glob.matches(&scenario.id) || paths.map(|i| i.path()).any(|path| glob.matches(&path))
+}
+
+fn known_failure(value: &Value<'_>, suite: &Suite) -> Option<Waiver> {
+    let table = value.table()?;
+    let place = table.need("scenario");
+    let scenario = place.and_then(|v| v.str());
+    if let Some((place, glob)) = place.zip(scenario)
+        && !suite.scenarios.iter().any(|s| names(glob, s))
+    {
+        let known: Vec<&str> = suite.scenarios.iter().map(|s| s.id.as_str()).collect();
+        place.notes.unknown("scenario", glob, place.span(), &known);
+    }
+    let reason = table.need("reason");
+    if let Some(reason) = &reason
+        && reason.as_str().is_some_and(|text| text.trim().is_empty())
+    {
+        reason.note("found no reason, expected why it fails");
+    }
+    let reason = reason.and_then(|v| v.str());
+    table.refuse_unknown();
+    Some(Waiver {
+        scenario: scenario?.to_owned(),
+        reason: reason?.to_owned(),
+    })
+}

@@ -7,12 +7,12 @@ use std::{
     time::Duration,
 };
 
-use super::{selection::Transport, tally::Tally};
+use super::tally::Tally;
 use crate::{
     judge::{self, Blame, Rigour},
     report::{FindingRow, Folder, InstanceResult, Outcome, folder, gather, ladder::Look},
-    run::{self, Casting, Played},
-    suite::{Instance, Suite},
+    run::{self, Casting, Field, Played},
+    suite::{Context, Follower, Instance, Suite},
     sut::Standing,
     time::At,
     trace::{Trace, jsonl, pcapng},
@@ -21,7 +21,7 @@ use crate::{
 /// How instances are played.
 pub struct Player<'a> {
     pub suite: &'a Suite,
-    pub transport: Transport,
+    pub field: Field,
     pub rigour: Rigour,
     pub slow: Slow,
     /// Who plays otherwise than the scenarios say.
@@ -104,9 +104,11 @@ impl Player<'_> {
 
     /// Plays an instance. What is judged is what is stored: a trace too long is cut first.
     pub fn record(&self, instance: &Instance, known: &[jsonl::Known<'_>]) -> Recorded {
-        let played = match self.transport {
-            Transport::Memory => run::play(self.suite, instance, self.casting),
-            Transport::Sockets => on_sockets(self.suite, instance, self.casting),
+        let played = match self.field {
+            Field::Memory => run::play(self.suite, instance, self.casting),
+            Field::Sockets | Field::SocketsV6 => {
+                on_sockets(self.suite, instance, self.casting, self.field)
+            }
         };
         if let Some(tally) = self.tally {
             tally.add(&run::differences(
@@ -141,17 +143,10 @@ impl Player<'_> {
 
     /// Over sockets, a scenario that is found in memory to take long is not played.
     fn too_slow(&self, instance: &Instance) -> Option<InstanceResult> {
-        if self.transport == Transport::Memory || self.slow == Slow::Play {
+        if self.field == Field::Memory || self.slow == Slow::Play {
             return None;
         }
-        let took = guarded(|| {
-            let played = run::play(self.suite, instance, self.casting);
-            let judged = judge::judge(self.suite, instance, &played.trace, None, self.rigour);
-            let last = judged.steps.iter().flatten().max().copied();
-            let event = last.and_then(|event| played.trace.events.get(event));
-            event.map_or(At::ZERO, |event| event.at)
-        });
-        let took = took.ok()?.since(At::ZERO);
+        let took = guarded(|| self.last_step(instance)).ok()?.since(At::ZERO);
         (took > SLOW).then(|| {
             gather::unplayed(
                 self.suite,
@@ -160,6 +155,23 @@ impl Player<'_> {
                 "needs virtual time: it takes more than 3 s on a real clock; --slow plays it",
             )
         })
+    }
+
+    /// When, in memory, the last step was given, met or waited out.
+    fn last_step(&self, instance: &Instance) -> At {
+        let trace = run::play(self.suite, instance, self.casting).trace;
+        let steps = instance.steps(self.suite);
+        let values = Context::new(self.suite, instance, &trace.meta);
+        let mut follower = Follower::new(&steps, &values);
+        for (index, event) in trace.events.iter().enumerate() {
+            follower.feed(index, event);
+        }
+        let outcomes = follower.outcomes();
+        outcomes
+            .iter()
+            .filter_map(|outcome| outcome.at)
+            .max()
+            .unwrap_or(At::ZERO)
     }
 
     fn broken(&self, instance: &Instance, who: &str, panic: String) -> InstanceResult {
@@ -180,12 +192,12 @@ impl Player<'_> {
     }
 }
 
-fn on_sockets(suite: &Suite, instance: &Instance, casting: Casting<'_>) -> Played {
+fn on_sockets(suite: &Suite, instance: &Instance, casting: Casting<'_>, field: Field) -> Played {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("the system gives a runtime its wake-up call");
-    runtime.block_on(run::play_on_sockets(suite, instance, casting))
+    runtime.block_on(run::play_on_sockets(suite, instance, casting, field))
 }
 
 thread_local! {

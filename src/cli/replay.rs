@@ -10,13 +10,13 @@ use super::{
     print,
     run::look,
     runs,
-    selection::{Suites, Transport},
+    selection::Suites,
 };
 use crate::{
     judge::Rigour,
     node::deviation::Deviation,
     report::{Counts, Folder, InstanceResult, Report, StoredFile, folder, gather, terminal},
-    run::Casting,
+    run::{Casting, Field},
     suite::{Instance, Suite, nearest},
     trace::jsonl::Known,
 };
@@ -53,7 +53,7 @@ impl Replay {
             let instance = instance(&suite, &self.what)?;
             let player = player(
                 &suite,
-                Transport::Memory,
+                Field::Memory,
                 Rigour::Usual,
                 casting(self.deviation),
             );
@@ -66,10 +66,9 @@ impl Replay {
             .iter()
             .find(|i| i.id == id || i.scenario == id);
         let instance = instance(&suite, recorded.map_or(id, |recorded| &recorded.id))?;
-        let transport = match report.run.transport.as_str() {
-            "sockets" => Transport::Sockets,
-            _ => Transport::Memory,
-        };
+        let known = Field::ALL.iter().copied();
+        let mut known = known.filter(|field| field.word() == report.run.transport);
+        let field = known.next().unwrap_or_default();
         let rigour = if report.run.strict {
             Rigour::Strict
         } else {
@@ -77,7 +76,7 @@ impl Replay {
         };
         let recorded_deviation = report.run.deviation.as_deref().and_then(Deviation::named);
         let deviation = self.deviation.or(recorded_deviation);
-        let player = player(&suite, transport, rigour, casting(deviation));
+        let player = player(&suite, field, rigour, casting(deviation));
         self.play(
             &player,
             &instance,
@@ -121,15 +120,10 @@ impl Replay {
     }
 }
 
-fn player<'a>(
-    suite: &'a Suite,
-    transport: Transport,
-    rigour: Rigour,
-    casting: Casting<'a>,
-) -> Player<'a> {
+fn player<'a>(suite: &'a Suite, field: Field, rigour: Rigour, casting: Casting<'a>) -> Player<'a> {
     Player {
         suite,
-        transport,
+        field,
         rigour,
         slow: Slow::Play,
         casting,

@@ -16,18 +16,19 @@ use super::{
     print,
     report::Formats,
     runs, runs_folder,
-    selection::{Selectors, Suites, Transport},
+    selection::{Selectors, Suites},
     signal::Stop,
     tally::Tally,
 };
 use crate::{
     judge::Rigour,
+    net::has_ipv6,
     node::deviation::{Deviation, names},
     report::{
         Counts, Folder, InstanceResult, Outcome, Report, Run as RunOf, SCHEMA, Sut, ladder::Look,
         terminal,
     },
-    run::Casting,
+    run::{Casting, Field},
     suite::{Instance, Suite, nearest},
     sut::{Profile, Waiver},
 };
@@ -39,7 +40,7 @@ pub struct Run {
 
     /// How frames travel
     #[arg(long, value_enum, default_value = "memory")]
-    transport: Transport,
+    transport: Field,
 
     /// The seed everything random is drawn from; 0 is canonical
     #[arg(long, default_value_t = 0)]
@@ -96,6 +97,12 @@ pub struct Run {
 
 impl Run {
     pub fn run(self) -> Result<Exit, Failure> {
+        if self.transport == Field::SocketsV6 && !has_ipv6() {
+            return Err(Failure::new(
+                Exit::Unavailable,
+                "this machine has no IPv6: found no [::1] to bind to, expected the loopback address",
+            ));
+        }
         let mut suite = self.suites.load()?;
         let profile = profile(self.sut.as_deref(), &mut suite)?;
         let chosen = self.selectors.instances(&suite, self.seed)?;
@@ -201,7 +208,7 @@ impl Run {
     ) -> Result<Vec<InstanceResult>, Failure> {
         let player = Player {
             suite,
-            transport: self.transport,
+            field: self.transport,
             rigour: if self.strict {
                 Rigour::Strict
             } else {
@@ -269,8 +276,8 @@ impl Run {
     /// Over sockets, scenarios at the same time would make each other late, so they take turns.
     fn workers(&self, instances: usize) -> usize {
         let usual = match self.transport {
-            Transport::Memory => crew::cores(),
-            Transport::Sockets => 1,
+            Field::Memory => crew::cores(),
+            Field::Sockets | Field::SocketsV6 => 1,
         };
         self.jobs.unwrap_or(usual).clamp(1, instances.max(1))
     }

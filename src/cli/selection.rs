@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum, builder::PossibleValue};
 use super::{Exit, Failure};
 use crate::{
     judge,
+    run::Field,
     spec::{Role, Strength},
     suite::{Choice, Diagnostics, Files, Instance, Names, Pins, Selection, Suite},
 };
@@ -199,33 +200,17 @@ fn pin(text: &str) -> Result<Pin, String> {
     })
 }
 
-/// How frames travel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Transport {
-    #[default]
-    Memory,
-    Sockets,
-}
-
-impl Transport {
-    /// As in flags and reports.
-    pub fn word(self) -> &'static str {
-        match self {
-            Transport::Memory => "memory",
-            Transport::Sockets => "sockets",
-        }
-    }
-}
-
-impl ValueEnum for Transport {
-    fn value_variants<'a>() -> &'a [Transport] {
-        &[Transport::Memory, Transport::Sockets]
+/// How frames travel, as a flag.
+impl ValueEnum for Field {
+    fn value_variants<'a>() -> &'a [Field] {
+        Field::ALL
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(PossibleValue::new(self.word()).help(match self {
-            Transport::Memory => "in memory, on virtual time",
-            Transport::Sockets => "over loopback sockets, on real time",
+            Field::Memory => "in memory, on virtual time",
+            Field::Sockets => "over loopback sockets, on real time",
+            Field::SocketsV6 => "the same over IPv6, on [::1]",
         }))
     }
 }

@@ -5,7 +5,10 @@ use std::{
     collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -40,10 +43,37 @@ pub struct Sockets {
     timers: BTreeMap<(NodeName, TimerId), At>,
     due: BTreeMap<(At, NodeName, TimerId), ()>,
     still: BTreeMap<NodeName, Stillness>,
+    /// The port each node left from last, where it has few.
+    left_from: BTreeMap<NodeName, u16>,
+    /// Connections to silent nodes that the kernel made.
+    dark: Vec<TcpStream>,
     listeners: Vec<(NodeName, AbortHandle)>,
     arriving: UnboundedReceiver<Arriving>,
     post: UnboundedSender<Arriving>,
     ready: std::collections::VecDeque<(NodeName, Arrival)>,
+}
+
+/// A network of loopback addresses or ports that no other run has while this lives.
+#[derive(Debug)]
+pub struct Claim {
+    _socket: std::net::UdpSocket,
+}
+
+impl Claim {
+    /// An error if somebody else has it, or if the machine has no such address.
+    pub fn stake(addr: SocketAddr) -> Result<Claim, NetError> {
+        let socket = std::net::UdpSocket::bind(addr).map_err(|why| NetError::Socket {
+            what: "cannot claim the network",
+            addr,
+            why,
+        })?;
+        Ok(Claim { _socket: socket })
+    }
+}
+
+/// Whether the machine has the loopback address of IPv6.
+pub fn has_ipv6() -> bool {
+    std::net::UdpSocket::bind((std::net::Ipv6Addr::LOCALHOST, 0)).is_ok()
 }
 
 /// What a task saw on a socket.
@@ -129,6 +159,8 @@ impl Sockets {
             timers: BTreeMap::new(),
             due: BTreeMap::new(),
             still: BTreeMap::new(),
+            left_from: BTreeMap::new(),
+            dark: Vec::new(),
             listeners: Vec::new(),
             arriving,
             post,
@@ -289,14 +321,24 @@ impl Sockets {
             .map
             .ip(from)
             .ok_or_else(|| NetError::UnknownNode { node: from.clone() })?;
+        let ports = self.ports_to_leave_from(from);
         let listening = self.map.listening(to, Datagram::No);
         let (on, format) = listening.map_or((on, format), |l| (l.on, l.format));
         let now = self.now();
         self.tap.opening(now, from, on, self.map.party(to));
         let (writer, waiting) = unbounded_channel();
         let (post, node) = (self.post.clone(), from.clone());
+        // The kernel would answer in the name of a node whose power is cut.
+        let is_dark =
+            listening.is_some_and(|there| self.still.get(&there.node) == Some(&Stillness::Silent));
         let task = tokio::spawn(async move {
-            let arriving = match tokio::time::timeout(CONNECT_TIMEOUT, connect(ip, to)).await {
+            let connecting = async {
+                match is_dark {
+                    true => std::future::pending().await,
+                    false => connect(ip, ports, to).await,
+                }
+            };
+            let arriving = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
                 Ok(Ok(stream)) => Arriving::Opened { node, link, stream },
                 Ok(Err(why)) => Arriving::NotOpened {
                     node,
@@ -328,6 +370,16 @@ impl Sockets {
             },
         );
         Ok(())
+    }
+
+    /// The ports to leave from, in the order in which to try them; none means any.
+    fn ports_to_leave_from(&mut self, node: &NodeName) -> Vec<u16> {
+        let Some((first, last)) = self.map.free_ports(node) else {
+            return Vec::new();
+        };
+        let next = self.left_from.entry(node.clone()).or_insert(last);
+        *next = if *next < last { *next + 1 } else { first };
+        (*next..=last).chain(first..*next).collect()
     }
 
     fn send(&mut self, from: &NodeName, link: LinkId, bytes: Bytes) {
@@ -381,8 +433,10 @@ impl Sockets {
             return;
         };
         let (read, write) = stream.into_split();
-        let reader = tokio::spawn(read_all(read, self.post.clone(), node.clone(), link));
-        tokio::spawn(write_all(write, waiting));
+        let broken = Arc::new(AtomicBool::new(false));
+        let post = self.post.clone();
+        let reader = tokio::spawn(read_all(read, broken.clone(), post, node.clone(), link));
+        tokio::spawn(write_all(write, broken, waiting));
         held.tasks.push(reader.abort_handle());
     }
 
@@ -419,8 +473,15 @@ impl Sockets {
                 from,
                 stream,
             } => {
-                if self.still.contains_key(&to) {
-                    return;
+                match self.still.get(&to) {
+                    // A machine without power ends no connection: what was on its way stays unanswered.
+                    Some(Stillness::Silent) => return self.dark.push(stream),
+                    // A process that ended breaks its connections; if the socket cannot, it closes them.
+                    Some(Stillness::Gone) => {
+                        let _ = stream.set_zero_linger();
+                        return;
+                    }
+                    None => {}
                 }
                 let accepted = self.accepted.entry(to.clone()).or_insert(0);
                 *accepted += 1;
@@ -562,17 +623,42 @@ impl Sockets {
     }
 }
 
-async fn connect(ip: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
-    let socket = match ip {
-        IpAddr::V4(_) => TcpSocket::new_v4()?,
-        IpAddr::V6(_) => TcpSocket::new_v6()?,
+/// Connects from the first of these ports that is free, or from any if none is given.
+async fn connect(ip: IpAddr, ports: Vec<u16>, to: SocketAddr) -> io::Result<TcpStream> {
+    let new_socket = || match ip {
+        IpAddr::V4(_) => TcpSocket::new_v4(),
+        IpAddr::V6(_) => TcpSocket::new_v6(),
     };
-    socket.bind(SocketAddr::new(ip, 0))?;
-    socket.connect(to).await
+    if ports.is_empty() {
+        let socket = new_socket()?;
+        socket.bind(SocketAddr::new(ip, 0))?;
+        return socket.connect(to).await;
+    }
+    for port in ports {
+        let socket = new_socket()?;
+        // A connection that was closed a moment ago holds its port for a minute, but not against us.
+        socket.set_reuseaddr(true)?;
+        let tried = match socket.bind(SocketAddr::new(ip, port)) {
+            Ok(()) => socket.connect(to).await,
+            Err(why) => Err(why),
+        };
+        match tried {
+            Err(why) if is_taken(&why) => {}
+            tried => return tried,
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
 }
 
+fn is_taken(why: &io::Error) -> bool {
+    use io::ErrorKind::{AddrInUse, AddrNotAvailable};
+    matches!(why.kind(), AddrInUse | AddrNotAvailable)
+}
+
+/// `broken` says that writing failed: the system tells one side only, and the other sees an end in order.
 async fn read_all(
     mut read: tokio::net::tcp::OwnedReadHalf,
+    broken: Arc<AtomicBool>,
     post: UnboundedSender<Arriving>,
     node: NodeName,
     link: LinkId,
@@ -580,6 +666,7 @@ async fn read_all(
     let mut buffer = vec![0; READ_SIZE];
     let event = loop {
         match read.read(&mut buffer).await {
+            Ok(0) if broken.load(Ordering::Relaxed) => break LinkEvent::Reset,
             Ok(0) => break LinkEvent::Closed,
             Ok(length) => {
                 let bytes = Bytes::copy_from_slice(&buffer[..length]);
@@ -602,13 +689,15 @@ async fn read_all(
 
 async fn write_all(
     mut write: tokio::net::tcp::OwnedWriteHalf,
+    broken: Arc<AtomicBool>,
     mut queue: UnboundedReceiver<Write>,
 ) {
     while let Some(next) = queue.recv().await {
         match next {
             Write::Octets(bytes) => {
                 if write.write_all(&bytes).await.is_err() {
-                    // The reader sees the same failure and reports it.
+                    // The reader sees the end of the connection and reports it.
+                    broken.store(true, Ordering::Relaxed);
                     return;
                 }
             }
@@ -733,6 +822,106 @@ impl Drop for Sockets {
         self.listeners.iter().for_each(|(_, task)| task.abort());
         for held in self.links.values() {
             held.tasks.iter().for_each(AbortHandle::abort);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        io::OpenSecurity,
+        spec::Role,
+        trace::{Cast, Listener},
+    };
+
+    const B: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(127, 9, 9, 2)), 7701);
+
+    #[test]
+    fn a_silent_node_neither_accepts_nor_ends_a_connection() {
+        let (opened, waited) = opening_to(Stillness::Silent);
+        assert_eq!(LinkEvent::TimedOut, opened);
+        assert!(waited >= CONNECT_TIMEOUT, "{waited:?}");
+    }
+
+    #[test]
+    fn a_node_that_is_gone_refuses_connections_at_once() {
+        let (opened, waited) = opening_to(Stillness::Gone);
+        assert_eq!(LinkEvent::Refused, opened);
+        assert!(waited < CONNECT_TIMEOUT, "{waited:?}");
+    }
+
+    /// What becomes of a connection that is asked for after the other end went still, and how long it
+    /// takes; a connection from before must not end where the other end is silent.
+    fn opening_to(how: Stillness) -> (LinkEvent, Duration) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        // Tests run at the same time, each on an address of its own.
+        let mut to = B;
+        to.set_port(B.port() + how as u16);
+        runtime.block_on(async {
+            let nodes = [node("a", "127.9.9.1", &[]), node("b", "127.9.9.2", &[to])];
+            let mut sockets = Sockets::bind(&nodes, |_| true, Faults::none()).unwrap();
+            let a = NodeName::new("a");
+            sockets.perform(&a, open(LinkId(2), to)).unwrap();
+            assert_eq!((LinkId(2), LinkEvent::Opened), told(&mut sockets).await);
+            sockets.still(&NodeName::new("b"), how);
+            let bytes = Bytes::from_static(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            let link = LinkId(2);
+            sockets.perform(&a, Output::Send { link, bytes }).unwrap();
+            let began = sockets.now();
+            if how == Stillness::Gone {
+                assert_eq!((LinkId(2), LinkEvent::Reset), told(&mut sockets).await);
+            }
+            sockets.perform(&a, open(LinkId(4), to)).unwrap();
+            let (link, event) = told(&mut sockets).await;
+            assert_eq!(LinkId(4), link);
+            (event, sockets.now().since(began))
+        })
+    }
+
+    /// The next link event of node a.
+    async fn told(sockets: &mut Sockets) -> (LinkId, LinkEvent) {
+        loop {
+            let until = sockets.now() + Duration::from_secs(10);
+            match sockets.next(until).await.unwrap() {
+                Wake::Arrived {
+                    at,
+                    what: Arrival::Link(link, event),
+                } if at.as_str() == "a" => return (link, event),
+                Wake::Arrived { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn open(link: LinkId, to: SocketAddr) -> Output {
+        Output::Open {
+            link,
+            on: RefPoint::Data,
+            format: Format::Http,
+            to,
+            security: OpenSecurity::Plain,
+        }
+    }
+
+    fn node(name: &str, ip: &str, listeners: &[SocketAddr]) -> CastNode {
+        let listener = |addr: &SocketAddr| Listener {
+            on: RefPoint::Data,
+            format: Format::Http,
+            transport: ListenTransport::Tcp,
+            addr: *addr,
+        };
+        CastNode {
+            name: NodeName::new(name),
+            role: Role::Ue,
+            cast: Cast::Reference,
+            ip: Some(ip.parse().unwrap()),
+            ports: None,
+            listeners: listeners.iter().map(listener).collect(),
+            impu: None,
         }
     }
 }

@@ -15,8 +15,15 @@ use crate::{
 /// Who is where: turns an address into a node, and a listener's address into its reference point.
 #[derive(Clone, Debug, Default)]
 pub struct Map {
-    ips: BTreeMap<IpAddr, NodeName>,
+    /// Who is at an address. Where several share it, each has ports of its own.
+    homes: BTreeMap<IpAddr, Vec<Home>>,
     listeners: BTreeMap<(SocketAddr, Datagram), Listening>,
+}
+
+#[derive(Clone, Debug)]
+struct Home {
+    node: NodeName,
+    ports: Option<(u16, u16)>,
 }
 
 /// Whether an address is meant for datagrams; a port may serve both.
@@ -40,9 +47,6 @@ impl Map {
         let mut map = Map::default();
         for node in nodes {
             for listener in &node.listeners {
-                map.ips
-                    .entry(listener.addr.ip())
-                    .or_insert_with(|| node.name.clone());
                 let datagram = match listener.transport {
                     ListenTransport::Udp => Datagram::Yes,
                     ListenTransport::Tcp | ListenTransport::Tls => Datagram::No,
@@ -55,8 +59,13 @@ impl Map {
                 };
                 map.listeners.insert((listener.addr, datagram), listening);
             }
-            if let Some(ip) = node.ip {
-                map.ips.entry(ip).or_insert_with(|| node.name.clone());
+            let listening = node.listeners.iter().map(|listener| listener.addr.ip());
+            for ip in node.ip.into_iter().chain(listening) {
+                let homes = map.homes.entry(ip).or_default();
+                if homes.iter().all(|home| home.node != node.name) {
+                    let (node, ports) = (node.name.clone(), node.ports);
+                    homes.push(Home { node, ports });
+                }
             }
         }
         map
@@ -80,17 +89,30 @@ impl Map {
                 return Party::Node(listening.node.clone());
             }
         }
-        self.ips
-            .get(&addr.ip())
-            .map_or(Party::Unknown(addr), |node| Party::Node(node.clone()))
+        let is_its = |home: &&Home| {
+            home.ports
+                .is_none_or(|(first, last)| (first..=last).contains(&addr.port()))
+        };
+        let homes = self.homes.get(&addr.ip());
+        homes
+            .and_then(|homes| homes.iter().find(is_its))
+            .map_or(Party::Unknown(addr), |home| Party::Node(home.node.clone()))
     }
 
     /// The address a node's own connections leave from.
     pub fn ip(&self, node: &NodeName) -> Option<IpAddr> {
-        self.ips
-            .iter()
-            .find(|(_, name)| *name == node)
-            .map(|(ip, _)| *ip)
+        let mut homes = self.homes.iter();
+        let is_its = |homes: &[Home]| homes.iter().any(|home| home.node == *node);
+        homes.find(|(_, homes)| is_its(homes)).map(|(ip, _)| *ip)
+    }
+
+    /// The ports a node's own connections leave from, the first and the last; `None` if any will do.
+    pub fn free_ports(&self, node: &NodeName) -> Option<(u16, u16)> {
+        let mut homes = self.homes.values().flatten();
+        let (first, last) = homes.find(|home| home.node == *node)?.ports?;
+        let listening = self.listeners.iter().filter(|(_, l)| l.node == *node);
+        let taken = listening.map(|((addr, _), _)| addr.port()).max();
+        Some((taken.map_or(first, |port| port + 1), last))
     }
 }
 

@@ -9,7 +9,7 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -576,7 +576,7 @@ impl Controller {
         out: &mut Outbox,
     ) {
         if asker.on == RefPoint::Cdn && request.path() == NAMES.holdings {
-            let response = self.told(at, request, asker.from.ip(), out);
+            let response = self.told(at, request, asker.from, out);
             return self.server.respond(served, response, out);
         }
         if asker.on != RefPoint::Data || !request.path().starts_with(CONTENT_PATH) {
@@ -697,12 +697,15 @@ impl Controller {
     }
 
     /// An edge tells what it holds now.
-    fn told(&mut self, at: At, request: &Request, from: IpAddr, out: &mut Outbox) -> Response {
+    fn told(&mut self, at: At, request: &Request, from: SocketAddr, out: &mut Outbox) -> Response {
         let Ok(holdings) = Holdings::parse(&request.body()) else {
             return Response::build(400).finish();
         };
         let now: Pieces = holdings.pieces.iter().copied().collect();
-        let Some(before) = self.cdn.replace(from, &holdings.content, now.clone()) else {
+        let Some((server, _)) = self.setup.directory.at(from) else {
+            return Response::build(403).finish();
+        };
+        let Some(before) = self.cdn.replace(server, &holdings.content, now.clone()) else {
             return Response::build(403).finish();
         };
         self.add(at, &holdings.content, &now, out);

@@ -516,7 +516,7 @@ impl ICscf {
                 Role::Tracker => source.on == RefPoint::Isc,
                 _ => false,
             };
-            is_member && node.ip == source.addr.ip()
+            is_member && node.is_at(source.addr)
         })
     }
 

@@ -362,7 +362,8 @@ impl ImsUser {
     }
 
     fn trusts(&self, source: &Source) -> bool {
-        source.addr.ip() == self.p_cscf.ip()
+        let sender = self.directory.at(source.addr);
+        sender.is_some_and(|(_, node)| node.role == Role::PCscf)
     }
 
     /// RFC 3261 8.2: method, headers, extensions; then the node's.

@@ -883,6 +883,7 @@ mod tests {
                 role: Role::PCscf,
                 host: "pcscf1.ims.example".to_owned(),
                 ip: addr("192.0.2.1:0").ip(),
+                ports: None,
                 listeners: vec![listener(RefPoint::Gm, Format::Sip, "192.0.2.1:5060")],
                 impu: None,
                 cdn: None,

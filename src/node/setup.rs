@@ -63,6 +63,8 @@ pub struct Neighbour {
     /// Its host name, as it writes itself in Via, Route and URLs.
     pub host: String,
     pub ip: IpAddr,
+    /// The ports that are its own, the first and the last, where it shares its address with others.
+    pub ports: Option<(u16, u16)>,
     pub listeners: Vec<Listener>,
     /// Its public identity, if it registers.
     pub impu: Option<String>,
@@ -70,6 +72,15 @@ pub struct Neighbour {
     pub cdn: Option<String>,
     /// For an edge or origin: (fixture, pieces) it holds at the start. The Controller is provisioned with it.
     pub holds: Vec<(String, Vec<u32>)>,
+}
+
+impl Neighbour {
+    /// Whether an address is this node's.
+    pub fn is_at(&self, addr: SocketAddr) -> bool {
+        let port = addr.port();
+        let is_own = |(first, last): (u16, u16)| (first..=last).contains(&port);
+        self.ip == addr.ip() && self.ports.is_none_or(is_own)
+    }
 }
 
 impl Directory {
@@ -86,6 +97,11 @@ impl Directory {
     /// The first node of `role`, in name order.
     pub fn first(&self, role: Role) -> Option<(&NodeName, &Neighbour)> {
         self.nodes.iter().find(|(_, n)| n.role == role)
+    }
+
+    /// The node a frame from `addr` comes from, if one has that address.
+    pub fn at(&self, addr: SocketAddr) -> Option<(&NodeName, &Neighbour)> {
+        self.nodes.iter().find(|(_, node)| node.is_at(addr))
     }
 
     /// The node that owns a host name or a literal address.

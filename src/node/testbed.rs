@@ -130,6 +130,7 @@ impl Bed {
                     role: one.role,
                     host: format!("{}.example", one.name),
                     ip,
+                    ports: None,
                     listeners: listeners.clone(),
                     impu: one.user.map(|user| format!("sip:{user}@ims.example")),
                     cdn: is_cdn.then(|| "cdn1".to_owned()),

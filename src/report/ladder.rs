@@ -796,6 +796,7 @@ mod tests {
             name: name.into(),
             role,
             ip: None,
+            ports: None,
             cast: Cast::Reference,
             listeners: Vec::new(),
             impu: None,

@@ -95,7 +95,7 @@ pub struct Run {
     pub seed: u64,
     /// The selectors and filters, as they were given; empty for everything.
     pub selection: Vec<String>,
-    /// "memory" or "sockets".
+    /// "memory", "sockets" or "sockets-ipv6".
     pub transport: String,
     /// A broken SHOULD was to fail.
     pub strict: bool,

@@ -74,6 +74,7 @@ pub fn cast(
             role: node.role,
             cast,
             ip: Some(neighbour.ip),
+            ports: neighbour.ports,
             listeners: neighbour.listeners.clone(),
             impu: neighbour.impu.clone(),
         });
@@ -206,6 +207,7 @@ fn directory(
                 role: node.role,
                 host: node.host.clone(),
                 ip: node.ip_on(ground),
+                ports: node.ports_on(ground),
                 listeners: node
                     .listeners(ground)
                     .into_iter()

@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     drive::{Drive, DriveError, Progress},
-    net::{Faults, Map, Memory, Sockets, Transport},
+    net::{Claim, Faults, Map, Memory, Sockets, Transport},
     random::derive,
     suite::{Context as Values, Follower, Ground, Instance, Stimulus, Suite, Topology},
     trace::{Cast, Event, EventKind, Meta, Trace},
@@ -38,6 +38,26 @@ pub enum Field {
     Memory,
     /// On loopback sockets, in real time.
     Sockets,
+    /// The same on `[::1]`.
+    SocketsV6,
+}
+
+impl Field {
+    pub const ALL: &'static [Field] = &[Field::Memory, Field::Sockets, Field::SocketsV6];
+
+    /// As in flags and reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            Field::Memory => "memory",
+            Field::Sockets => "sockets",
+            Field::SocketsV6 => "sockets-ipv6",
+        }
+    }
+
+    /// Whether time passes by itself.
+    fn is_real(self) -> bool {
+        self != Field::Memory
+    }
 }
 
 /// What came of a run.
@@ -86,29 +106,29 @@ pub fn play(suite: &Suite, instance: &Instance, casting: Casting<'_>) -> Played 
 }
 
 /// Plays an instance over loopback sockets. Must be called inside a tokio runtime.
-pub async fn play_on_sockets(suite: &Suite, instance: &Instance, casting: Casting<'_>) -> Played {
+pub async fn play_on_sockets(
+    suite: &Suite,
+    instance: &Instance,
+    casting: Casting<'_>,
+    field: Field,
+) -> Played {
     let Some(topology) = instance.topology(suite) else {
         return no_topology(instance);
     };
     let seed = derive(instance.seed, &[&instance.path(), "network"]);
     let mut refused = None;
     for _ in 0..NETWORKS_TRIED {
-        let ground = Ground::Loopback {
-            network: next_network(),
-        };
+        let ground = next_ground(field);
         let company = cast::cast(suite, instance, casting, topology, ground);
         let faults = Faults::new(cast::faults(instance), derive(seed, &["faults"]));
-        match Sockets::bind(&company.nodes, |_| true, faults) {
-            Ok(transport) => {
-                return run(
-                    suite,
-                    instance,
-                    topology,
-                    company,
-                    transport,
-                    Field::Sockets,
-                )
-                .await;
+        let claim = ground.claim().map(Claim::stake).transpose();
+        let bound = claim.and_then(|claim| {
+            let transport = Sockets::bind(&company.nodes, |_| true, faults)?;
+            Ok((claim, transport))
+        });
+        match bound {
+            Ok((_claim, transport)) => {
+                return run(suite, instance, topology, company, transport, field).await;
             }
             // Somebody else plays there: another run, or another program.
             Err(error) => refused = Some((company, error)),
@@ -117,7 +137,7 @@ pub async fn play_on_sockets(suite: &Suite, instance: &Instance, casting: Castin
     let (company, error) = refused.expect("at least one network was tried");
     Played {
         trace: Trace {
-            meta: meta(instance, &company, Field::Sockets),
+            meta: meta(instance, &company, field),
             events: Vec::new(),
         },
         fault: Some(DriveError::from(error).into()),
@@ -128,11 +148,18 @@ pub async fn play_on_sockets(suite: &Suite, instance: &Instance, casting: Castin
 /// How many networks of the loopback range are tried before giving up.
 const NETWORKS_TRIED: usize = 32;
 
-/// Runs that go on at the same time in this process each take a network of their own; one that another
-/// process holds is passed over.
-fn next_network() -> u8 {
+/// Runs that go on at the same time each take a network of their own: one that somebody has claimed is
+/// passed over.
+fn next_ground(field: Field) -> Ground {
     static NEXT: AtomicU8 = AtomicU8::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
+    let network = NEXT.fetch_add(1, Ordering::Relaxed);
+    match field {
+        Field::Memory => Ground::Memory,
+        Field::Sockets => Ground::Loopback { network },
+        Field::SocketsV6 => Ground::LoopbackV6 {
+            network: network % Ground::NETWORKS_V6,
+        },
+    }
 }
 
 fn no_topology(instance: &Instance) -> Played {
@@ -159,10 +186,7 @@ fn meta(instance: &Instance, company: &Company, field: Field) -> Meta {
         architecture: instance.architecture,
         options: instance.options,
         delivery: instance.delivery,
-        transport: match field {
-            Field::Memory => "memory".to_owned(),
-            Field::Sockets => "sockets".to_owned(),
-        },
+        transport: field.word().to_owned(),
         nodes: company.nodes.clone(),
         contents: company.contents.clone(),
     }
@@ -236,7 +260,7 @@ impl<'a, T: Transport> Performance<'a, T> {
                 continue;
             }
             // A real network has nothing more to show once all was seen; what must not come gets the settle.
-            if self.field == Field::Sockets && self.follower.all_met() {
+            if self.field.is_real() && self.follower.all_met() {
                 break;
             }
             let Some(until) = self.follower.deadline() else {
@@ -256,9 +280,9 @@ impl<'a, T: Transport> Performance<'a, T> {
     async fn settle(&mut self) -> Result<(), Fault> {
         let patience = match self.field {
             Field::Memory => self.drive.now() + Duration::from_secs(1),
-            Field::Sockets => self.drive.now() + SETTLE,
+            Field::Sockets | Field::SocketsV6 => self.drive.now() + SETTLE,
         };
-        while self.field == Field::Sockets || self.drive.is_busy() {
+        while self.field.is_real() || self.drive.is_busy() {
             let progress = self.drive.step(patience).await?;
             self.record();
             if progress != Progress::Moved {

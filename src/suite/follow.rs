@@ -551,6 +551,7 @@ mod tests {
                     Cast::Reference
                 },
                 ip: None,
+                ports: None,
                 listeners: Vec::new(),
                 impu: None,
             };

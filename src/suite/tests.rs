@@ -508,6 +508,30 @@ fn sockets_give_each_node_its_own_loopback_address() {
 }
 
 #[test]
+fn sockets_on_one_address_give_each_node_its_own_ports() {
+    let suite = Suite::embedded(Names::default()).unwrap();
+    for topology in &suite.topologies {
+        let mut taken = std::collections::BTreeSet::new();
+        for network in [0, Ground::NETWORKS_V6 - 1] {
+            let ground = Ground::LoopbackV6 { network };
+            assert!(taken.insert(ground.claim().unwrap().port()));
+            for node in &topology.nodes {
+                assert!(node.ip_on(ground).is_loopback() && node.ip_on(ground).is_ipv6());
+                let (first, last) = node.ports_on(ground).unwrap();
+                let listeners = node.listeners(ground);
+                let is_own = |port| (first..=last).contains(&port);
+                assert!(listeners.iter().all(|l| is_own(l.addr.port())));
+                let apart = listeners.iter().map(|l| (l.addr, l.transport as u8));
+                let apart: std::collections::BTreeSet<_> = apart.collect();
+                assert_eq!(listeners.len(), apart.len(), "{}", node.name);
+                assert!((first..=last).all(|port| taken.insert(port)));
+            }
+        }
+        assert!(taken.last().is_some_and(|port| *port < 32_768));
+    }
+}
+
+#[test]
 fn a_scenario_is_repeated_over_what_it_says() {
     let suite = read(&scenario("over = [\"peer-list\", \"status\"]", STEPS)).unwrap();
     let paths: Vec<_> = Instance::of(&suite.scenarios[0], 41)

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use super::{
@@ -43,6 +43,8 @@ pub struct Node {
     pub host: String,
     /// In memory; from the ranges for documentation.
     pub ip: Ipv4Addr,
+    /// Its place among the nodes of the topology.
+    number: u16,
     pub listen: Vec<Listen>,
     /// Its subscriber, if it registers with IMS.
     pub user: Option<String>,
@@ -68,7 +70,45 @@ pub enum Ground {
     Memory,
     /// 127.n.c.d for a.b.c.d: several runs at once need an n each.
     Loopback { network: u8 },
+    /// `[::1]` alone: each node has ports of its own. Several runs at once need a network each, below
+    /// [`Ground::NETWORKS_V6`].
+    LoopbackV6 { network: u8 },
 }
+
+impl Ground {
+    /// As many networks as there are ports for, below those that a system gives out.
+    pub const NETWORKS_V6: u8 = ((32_768 - FIRST_PORT) / NETWORK_PORTS) as u8;
+
+    /// A datagram port of no node's: who holds it has the network for itself.
+    pub fn claim(self) -> Option<SocketAddr> {
+        match self {
+            Ground::Memory => None,
+            Ground::Loopback { network } => {
+                let ip = Ipv4Addr::new(127, network, 255, 254);
+                Some(SocketAddr::new(ip.into(), FIRST_PORT))
+            }
+            Ground::LoopbackV6 { network } => {
+                let last = first_port(network) + NODE_PORTS * MOST_NODES as u16;
+                Some(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), last))
+            }
+        }
+    }
+}
+
+/// Of a network on `[::1]`.
+fn first_port(network: u8) -> u16 {
+    FIRST_PORT + u16::from(network % Ground::NETWORKS_V6) * NETWORK_PORTS
+}
+
+const FIRST_PORT: u16 = 10_240;
+/// Of one node on `[::1]`.
+const NODE_PORTS: u16 = 64;
+/// Of those, for listeners; the rest is for connections of its own.
+const LISTENER_PORTS: u16 = 8;
+/// Of one network on `[::1]`, those beside the nodes' included.
+const NETWORK_PORTS: u16 = NODE_PORTS * (MOST_NODES as u16 + 1);
+/// Nodes of a topology.
+const MOST_NODES: usize = 15;
 
 /// The first network of the loopback range.
 const LOOPBACK: Ground = Ground::Loopback { network: 0 };
@@ -110,9 +150,14 @@ impl Topology {
 
         let mut nodes: Vec<Node> = Vec::new();
         for value in list.unwrap_or_default() {
-            let Some(node) = Node::read(&value, subscribers, contents) else {
+            let number = nodes.len() as u16;
+            let Some(node) = Node::read(&value, number, subscribers, contents) else {
                 continue;
             };
+            if nodes.len() == MOST_NODES {
+                value.note(format!("expected at most {MOST_NODES} nodes"));
+                break;
+            }
             let loopback = node.ip_on(LOOPBACK);
             match nodes
                 .iter()
@@ -143,7 +188,31 @@ impl Node {
         match ground {
             Ground::Memory => self.ip.into(),
             Ground::Loopback { network } => Ipv4Addr::new(127, network, c, d).into(),
+            Ground::LoopbackV6 { .. } => Ipv6Addr::LOCALHOST.into(),
         }
+    }
+
+    /// The ports that are its own, the first and the last, where all nodes share one address.
+    pub fn ports_on(&self, ground: Ground) -> Option<(u16, u16)> {
+        match ground {
+            Ground::Memory | Ground::Loopback { .. } => None,
+            Ground::LoopbackV6 { network } => {
+                let first = first_port(network) + self.number * NODE_PORTS;
+                Some((first, first + NODE_PORTS - 1))
+            }
+        }
+    }
+
+    /// The port of its listeners on `port` at the addresses of a ground.
+    fn port_on(&self, ground: Ground, port: u16) -> u16 {
+        let Some((first, _)) = self.ports_on(ground) else {
+            return port;
+        };
+        let mut ports: Vec<u16> = self.listen.iter().map(|listen| listen.port).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        let place = ports.binary_search(&port).unwrap_or_default();
+        first + place as u16
     }
 
     /// Its listeners at the addresses of a ground.
@@ -154,15 +223,22 @@ impl Node {
                 on: listen.on,
                 format: listen.format,
                 transport: match (listen.transport, ground) {
-                    (ListenTransport::Tls, LOOPBACK) => ListenTransport::Tcp,
+                    (ListenTransport::Tls, Ground::Loopback { .. } | Ground::LoopbackV6 { .. }) => {
+                        ListenTransport::Tcp
+                    }
                     (transport, _) => transport,
                 },
-                addr: SocketAddr::new(self.ip_on(ground), listen.port),
+                addr: SocketAddr::new(self.ip_on(ground), self.port_on(ground, listen.port)),
             })
             .collect()
     }
 
-    fn read(value: &Value<'_>, subscribers: &Subscribers, contents: &Contents) -> Option<Node> {
+    fn read(
+        value: &Value<'_>,
+        number: u16,
+        subscribers: &Subscribers,
+        contents: &Contents,
+    ) -> Option<Node> {
         let table = value.table()?;
         let name = table.need("name").and_then(|v| v.str());
         let role = table.need("role").and_then(|v| v.word());
@@ -172,6 +248,9 @@ impl Node {
             .get("listen")
             .and_then(|v| v.array())
             .unwrap_or_default();
+        if listen.len() > usize::from(LISTENER_PORTS) {
+            value.note(format!("expected at most {LISTENER_PORTS} listeners"));
+        }
         let listen = listen.iter().filter_map(Listen::read).collect();
         let user = table.get("user").and_then(|v| {
             let id = v.str()?;
@@ -193,6 +272,7 @@ impl Node {
             role: role?,
             host: host?.to_owned(),
             ip: ip?,
+            number,
             listen,
             user,
             cdn,

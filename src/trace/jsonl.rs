@@ -707,6 +707,7 @@ mod tests {
                         addr: "192.0.2.1:5060".parse().unwrap(),
                     }],
                     ip: None,
+                    ports: None,
                     impu: None,
                 }],
                 contents: vec![ContentName {

@@ -56,6 +56,9 @@ pub struct CastNode {
     pub cast: Cast,
     /// Where its own connections leave from; `None` for a guest whose address is not ours to give.
     pub ip: Option<std::net::IpAddr>,
+    /// The ports that are its own, the first and the last, where it shares its address with others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ports: Option<(u16, u16)>,
     pub listeners: Vec<Listener>,
     /// IMPU, if it is a subscriber.
     pub impu: Option<String>,

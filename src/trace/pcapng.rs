@@ -360,6 +360,7 @@ mod tests {
             role: Role::EdgeServer,
             cast: Cast::Reference,
             ip: Some(ip.parse().unwrap()),
+            ports: None,
             listeners: Vec::new(),
             impu: None,
         };

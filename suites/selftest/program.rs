@@ -235,6 +235,28 @@ fn a_signal_ends_a_run_with_a_partial_report() {
 }
 
 #[test]
+fn runs_over_sockets_at_the_same_time_leave_each_other_alone() {
+    let folder = Folder::new("beside");
+    let started: Vec<_> = ["one", "other"]
+        .into_iter()
+        .map(|name| {
+            Process::new(env!("CARGO_BIN_EXE_peerproof"))
+                .args(["run", "common/registration/*", "--transport", "sockets"])
+                .arg("--out")
+                .arg(folder.path().join(name))
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for process in started {
+        let output = process.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(Some(0), output.status.code(), "{said}");
+    }
+}
+
+#[test]
 fn lists_are_read_by_machines() {
     let list = said(
         peerproof()

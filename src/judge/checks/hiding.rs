@@ -85,12 +85,17 @@ fn visible(seen: &Seen<'_>, delivery: Delivery) -> String {
 
 /// The ways a node's address can be written.
 fn names(node: &CastNode, case: &Case<'_>) -> Vec<String> {
-    let mut names: Vec<String> = node
-        .listeners
-        .iter()
-        .map(|l| l.addr.ip().to_string())
-        .collect();
-    names.extend(node.ip.map(|ip| ip.to_string()));
+    let listeners = node.listeners.iter().map(|listener| listener.addr);
+    let mut names: Vec<String> = match node.ports {
+        // Where nodes share an address, a port goes with it: after it, or in a peer list beside it.
+        Some(_) => listeners
+            .flat_map(|addr| [addr.to_string(), format!("\"port\":{}", addr.port())])
+            .collect(),
+        None => {
+            let ips = listeners.map(|addr| addr.ip()).chain(node.ip);
+            ips.map(|ip| ip.to_string()).collect()
+        }
+    };
     names.extend(case.host_of(node.name.as_str()));
     names.sort();
     names.dedup();

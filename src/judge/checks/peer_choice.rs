@@ -192,12 +192,14 @@ fn was_redirected(case: &Case<'_>, seen: &Seen<'_>) -> bool {
 fn leads_to(case: &Case<'_>, url: &str, frame: &Frame) -> bool {
     let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-        _ => authority,
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => (host, port.parse().ok()),
+        _ => (authority, None),
     };
+    // Several nodes may share an address; then the port tells.
+    let is_port = port.is_none_or(|port: u16| port == frame.dst.port());
     let ip = frame.dst.ip().to_string();
-    host.trim_matches(['[', ']']) == ip || host == case.own_host(&frame.to)
+    host.trim_matches(['[', ']']) == ip && is_port || host == case.own_host(&frame.to)
 }
 
 fn not_held(

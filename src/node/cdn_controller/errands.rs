@@ -17,6 +17,7 @@ use crate::{
     time::At,
     wire::{
         cdn_session::{Grant, MEDIA_TYPE, NAMES, SessionCreated, SessionRequest, Way},
+        frame::NodeName,
         http::{ContentRange, Octets, Ranges, Request, Response},
         msrp,
         ppstp::Pieces,
@@ -90,7 +91,7 @@ pub struct Cdn {
 #[derive(Debug)]
 struct Server {
     is_origin: bool,
-    ip: IpAddr,
+    name: NodeName,
     addr: SocketAddr,
     holds: BTreeMap<String, Pieces>,
 }
@@ -130,7 +131,7 @@ impl Cdn {
             });
             is_ours.then(|| Server {
                 is_origin,
-                ip: node.ip,
+                name: name.clone(),
                 addr,
                 holds: holds.collect(),
             })
@@ -164,10 +165,10 @@ impl Cdn {
         }
     }
 
-    /// An edge says what it holds now; gives what it held before, `None` if nobody of ours has that
-    /// address.
-    pub fn replace(&mut self, from: IpAddr, swarm: &str, pieces: Pieces) -> Option<Pieces> {
-        let server = self.servers.iter_mut().find(|server| server.ip == from)?;
+    /// An edge says what it holds now; gives what it held before, `None` if it is none of ours.
+    pub fn replace(&mut self, from: &NodeName, swarm: &str, pieces: Pieces) -> Option<Pieces> {
+        let mut servers = self.servers.iter_mut();
+        let server = servers.find(|server| server.name == *from)?;
         let before = server.holds.insert(swarm.to_owned(), pieces);
         match server.is_origin {
             true => Some(Pieces::new()),

@@ -101,6 +101,7 @@ fn directory() -> Directory {
                 role,
                 host: host.to_owned(),
                 ip: addr.ip(),
+                ports: None,
                 listeners,
                 impu: None,
                 cdn: None,

@@ -128,6 +128,7 @@ fn neighbour(role: Role, host: &str, addr: &str, on: RefPoint) -> Neighbour {
         role,
         host: host.to_owned(),
         ip: addr.ip(),
+        ports: None,
         listeners: vec![Listener {
             addr,
             ..listener_on(on)

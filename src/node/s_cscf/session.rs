@@ -165,7 +165,7 @@ impl SCscf {
             Origin::Parameter => &[Role::PCscf, Role::Tracker, Role::ICscf],
         };
         // From anybody else it is an attempt to dodge admission.
-        match self.home.is_one_of(source.addr.ip(), source.on, allowed) {
+        match self.home.is_one_of(source.addr, source.on, allowed) {
             true => self.originate(at, txn, request, source, out),
             false => self.refuse(at, txn, 403, out),
         }

@@ -137,6 +137,7 @@ fn neighbour(role: Role, host: &str, listeners: &[(RefPoint, &str)]) -> Neighbou
         role,
         host: host.to_owned(),
         ip: listeners[0].addr.ip(),
+        ports: None,
         listeners,
         impu: None,
         cdn: None,

@@ -91,9 +91,9 @@ impl People {
     pub fn is_outsider(&self, from: SocketAddr) -> bool {
         let mut nodes = self.directory.nodes.values();
         let is_core = |node: &Neighbour| {
-            matches!(node.role, Role::PCscf | Role::ICscf | Role::SCscf) && node.ip == from.ip()
+            matches!(node.role, Role::PCscf | Role::ICscf | Role::SCscf) && node.is_at(from)
         };
-        let is_known = nodes.clone().any(|node| node.ip == from.ip());
+        let is_known = nodes.clone().any(|node| node.is_at(from));
         is_known && !nodes.any(is_core)
     }
 
@@ -106,10 +106,7 @@ impl People {
             } => self.named(&identity.0)?,
             Security::Tls { client: None } => return None,
             Security::Plain if self.has_tls => return None,
-            Security::Plain => {
-                let name = self.directory.owner(&from.ip().to_string())?;
-                self.directory.nodes.get_key_value(name)?
-            }
+            Security::Plain => self.directory.at(from)?,
         };
         let role = match (role_of(node.role), self.architecture) {
             (PeerRole::User, _) => return None,

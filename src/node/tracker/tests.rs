@@ -108,6 +108,7 @@ fn directory() -> Directory {
             role,
             host,
             ip: ip.parse().expect("an address"),
+            ports: None,
             listeners: vec![listener(
                 RefPoint::Isc,
                 Format::Sip,

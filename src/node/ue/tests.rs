@@ -51,6 +51,7 @@ fn neighbour(role: Role, host: &str, listeners: Vec<Listener>) -> Neighbour {
         role,
         host: host.to_owned(),
         ip: listeners[0].addr.ip(),
+        ports: None,
         listeners,
         impu: None,
         cdn: None,

@@ -29,6 +29,7 @@ fn neighbour(role: Role, host: &str) -> Neighbour {
         role,
         host: host.to_owned(),
         ip: "192.0.2.9".parse().unwrap(),
+        ports: None,
         listeners: Vec::new(),
         impu: None,
         cdn: None,

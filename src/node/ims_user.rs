@@ -363,7 +363,7 @@ impl ImsUser {
 
     fn trusts(&self, source: &Source) -> bool {
         let sender = self.directory.at(source.addr);
-        sender.is_some_and(|(_, node)| node.role == Role::PCscf)
+        self.policy.trusts_anybody || sender.is_some_and(|(_, node)| node.role == Role::PCscf)
     }
 
     /// RFC 3261 8.2: method, headers, extensions; then the node's.

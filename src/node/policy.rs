@@ -84,6 +84,8 @@ decisions! {
         sec_agree: bool = [false],
         /// Whether an INVITE goes straight to the other end, past the P-CSCF.
         skips_p_cscf: bool = [false],
+        /// Whether what does not come from its P-CSCF is heeded (TS 24.229 5.1.1, clause not verified).
+        trusts_anybody: bool = [false],
         /// Whether it subscribes to its own registration state (TS 24.229 5.1.1.3, clause not verified).
         watches_registration: bool = [true],
     }
@@ -117,6 +119,8 @@ decisions! {
         keeps_reporting: bool = [true],
         /// Whether later pieces are asked for first.
         last_piece_first: bool = [false, true],
+        /// How often a list is asked for anew when nobody listed can be asked; ours.
+        most_finds: u32 = [2],
         /// Whether a PUBLISH about state that stands names its entity tag (RFC 3903 4.1).
         names_entity_tag: bool = [true],
         /// Whether it looks for another holder after a refusal.
@@ -133,6 +137,8 @@ decisions! {
         repeats_transaction: bool = [true],
         /// Seconds between status reports on Ut; the RFC names no period.
         report_period: u64 = [60, 45],
+        /// Whether another holder is asked for a piece whose digest was wrong.
+        replaces_polluted: bool = [true],
         /// Whether it reports on the path the status option does not name.
         reports_on_other_path: bool = [false],
         /// Whether it requests pieces on the path the request option does not name.
@@ -145,6 +151,8 @@ decisions! {
         says_setup: bool = [true, false],
         /// Whether peers of equal priority are tried in random order, or as listed.
         ties_at_random: bool = [false, true],
+        /// Whether all pieces together are held against the digests of the whole (RFC 5547 6: should).
+        verifies_the_whole: bool = [true],
         /// Whether a piece is held against its digest.
         verifies_pieces: bool = [true],
         /// Whether Retry-After is waited for (RFC 3261 20.33).

@@ -103,9 +103,12 @@ impl Ue {
             Shape::Separate => most,
             Shape::Joint => usize::MAX,
         };
+        let setback = journey.setback();
         if !self.policy.looks_elsewhere && journey.has_failed() {
-            let setback = journey.setback();
             return self.give_up(at, swarm, setback, "a holder refused", out);
+        }
+        if !self.policy.replaces_polluted && setback == Setback::Corrupt {
+            return self.give_up(at, swarm, setback, "a piece was polluted", out);
         }
         let mut wants = journey.next(at, most);
         if wants.is_empty() && journey.in_flight() == 0 {
@@ -131,6 +134,7 @@ impl Ue {
 
     /// Nobody can be asked now: waits for who asked for patience, or asks for a new list, a few times.
     fn search(&mut self, at: At, swarm: &str, out: &mut Outbox) {
+        let most_finds = self.policy.most_finds;
         let state = self.swarm(swarm);
         let Some(journey) = &mut state.journey else {
             return;
@@ -144,7 +148,7 @@ impl Ue {
             self.wake(at, until.since(at), alarm, out);
             return;
         }
-        if state.finds < MOST_FINDS {
+        if state.finds < most_finds {
             state.finds += 1;
             let alarm = Alarm::FindAgain(swarm.to_owned());
             self.wake(at, FIND_AFTER, alarm, out);
@@ -158,11 +162,12 @@ impl Ue {
 
     /// Everything is here: joins it, checks it, reports.
     fn arrive(&mut self, at: At, swarm: &str, out: &mut Outbox) {
+        let verifies = self.policy.verifies_the_whole;
         let state = self.swarm(swarm);
         let Some(journey) = &state.journey else {
             return;
         };
-        if let Err(wrong) = journey.assemble() {
+        if verifies && let Err(wrong) = journey.assemble() {
             return self.give_up(at, swarm, Setback::Corrupt, &wrong, out);
         }
         let digest: String = journey
@@ -891,9 +896,8 @@ const GET_LIMIT: Duration = Duration::from_secs(20);
 /// The longest Retry-After that is waited for.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(120);
 
-/// How long to wait before the list is asked for anew, and how often.
+/// How long to wait before the list is asked for anew.
 const FIND_AFTER: Duration = Duration::from_secs(1);
-const MOST_FINDS: u32 = 2;
 
 /// Calls that are over and still known.
 const KEPT_CALLS: usize = 32;

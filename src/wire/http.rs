@@ -127,6 +127,12 @@ impl Response {
 /// What requests and responses have in common.
 macro_rules! common {
     ($name:ident) => {
+        impl From<$name> for Bytes {
+            fn from(message: $name) -> Bytes {
+                message.0.bytes
+            }
+        }
+
         impl $name {
             /// The octets, as received or built.
             pub fn bytes(&self) -> &Bytes {

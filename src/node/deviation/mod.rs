@@ -2,6 +2,7 @@
 //! a [`Policy`](super::policy::Policy) outside the lawful sets, or something in the node's door that bends
 //! what passes; no node's own source knows of them. A new one is one row in the table of its role.
 
+mod bend;
 mod cdn;
 mod core;
 mod door;
@@ -42,7 +43,16 @@ pub enum How {
 }
 
 /// Every deviation, role by role.
-const TABLES: &[&[Deviation]] = &[ue::TABLE, core::TABLE, tracker::TABLE, cdn::TABLE];
+const TABLES: &[&[Deviation]] = &[
+    ue::registering::TABLE,
+    ue::asking::TABLE,
+    ue::fetching::TABLE,
+    ue::transactions::TABLE,
+    ue::holding::TABLE,
+    core::TABLE,
+    tracker::TABLE,
+    cdn::TABLE,
+];
 
 /// Every deviation.
 pub fn all() -> impl Iterator<Item = &'static Deviation> {

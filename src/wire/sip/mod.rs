@@ -79,6 +79,12 @@ impl PartialEq for Message {
 
 impl Eq for Message {}
 
+impl From<Message> for Bytes {
+    fn from(message: Message) -> Bytes {
+        message.bytes
+    }
+}
+
 impl Message {
     /// Reads a whole message. Needs a start line and the empty line after the headers; whatever else is
     /// wrong is kept and left to [`check`].

@@ -1,0 +1,152 @@
+//! Offers that go out reworded, and answers heard as if they answered what was meant.
+
+use crate::{
+    node::deviation::{Door, Heard, Passing, Said, bend, bend::Line},
+    wire::{sdp::FileRange, sip::Message},
+};
+
+/// A line as it goes out, and what an answer's line is heard as.
+pub struct New {
+    said: String,
+    heard: String,
+    instead: String,
+}
+
+impl New {
+    /// The answer repeats the line.
+    fn echoed(line: &str, said: String) -> New {
+        New {
+            heard: said.clone(),
+            instead: line.to_owned(),
+            said,
+        }
+    }
+}
+
+/// Given the media section a line stands in, and the line: the line as it goes out, if it is another.
+pub type Change = Box<dyn FnMut(&str, &str) -> Option<New> + Send>;
+
+/// Rewords the offers of its node.
+pub struct Reworded {
+    change: Change,
+    /// By Call-ID: what is heard instead of what.
+    answers: bend::Notes<Vec<(String, String)>>,
+}
+
+impl Reworded {
+    pub fn new(change: Change) -> Reworded {
+        Reworded {
+            change,
+            answers: bend::Notes::default(),
+        }
+    }
+
+    fn reword(&mut self, invite: &Message) -> Option<Message> {
+        let text = std::str::from_utf8(invite.body()).ok()?;
+        let sections: Vec<&str> = text.split("\r\nm=").collect();
+        let mut answers = Vec::new();
+        let bent = bend::sdp(invite, |media, line| {
+            let section = sections.get(media).copied().unwrap_or_default();
+            match (self.change)(section, line) {
+                Some(new) => {
+                    answers.push((new.heard, new.instead));
+                    Line::As(new.said)
+                }
+                None => Line::Kept,
+            }
+        });
+        self.answers.put(&invite.call_id().ok()?, answers);
+        bent
+    }
+}
+
+impl Door for Reworded {
+    fn says(&mut self, passing: &Passing<'_>) -> Said {
+        let invite = passing.request("INVITE");
+        bend::said(invite.and_then(|invite| self.reword(invite)))
+    }
+
+    fn hears(&mut self, passing: &Passing<'_>) -> Heard {
+        let answer = passing.response("INVITE");
+        bend::heard(answer.and_then(|answer| {
+            let mut left = self.answers.get(&answer.call_id().ok()?)?.clone();
+            bend::sdp(answer, |_, line| {
+                match left.iter().position(|(heard, _)| heard == line) {
+                    Some(at) => Line::As(left.remove(at).1),
+                    None => Line::Kept,
+                }
+            })
+        }))
+    }
+}
+
+/// A line that says a file range, with another.
+pub fn of_range(line: &str, change: impl FnOnce(u64, u64) -> (u64, u64)) -> Option<New> {
+    let range = FileRange::parse(line.strip_prefix(RANGE)?).ok()?;
+    let (start, stop) = change(range.start, range.stop?);
+    Some(New::echoed(line, format!("{RANGE}{start}-{stop}")))
+}
+
+/// Every file range as another.
+pub fn range(change: fn(u64, u64) -> (u64, u64)) -> Change {
+    Box::new(move |_, line| of_range(line, change))
+}
+
+/// Every transfer id as the first.
+pub fn first_transfer_id() -> Change {
+    let mut first: Option<String> = None;
+    Box::new(move |_, line| {
+        line.strip_prefix(TRANSFER_ID)?;
+        let first = first.get_or_insert_with(|| line.to_owned()).clone();
+        (first != line).then(|| New::echoed(line, first))
+    })
+}
+
+/// The transfer id of the rest of a piece as the one its beginning had.
+pub fn old_transfer_id() -> Change {
+    let mut known: bend::Notes<String> = bend::Notes::default();
+    Box::new(move |section, line| {
+        line.strip_prefix(TRANSFER_ID)?;
+        let mut lines = section.lines();
+        let range = lines.find_map(|line| line.strip_prefix(RANGE))?;
+        let (_, stop) = range.split_once('-')?;
+        if let Some(first) = known.get(stop) {
+            return Some(New::echoed(line, first.clone()));
+        }
+        known.put(stop, line.to_owned());
+        None
+    })
+}
+
+/// The rest of a piece, but for its first octet.
+pub fn late_rest() -> Change {
+    let mut known: bend::Notes<u64> = bend::Notes::default();
+    Box::new(move |_, line| {
+        let range = FileRange::parse(line.strip_prefix(RANGE)?).ok()?;
+        let stop = range.stop?;
+        let first = match known.get(&stop.to_string()) {
+            Some(first) => *first,
+            None => {
+                known.put(&stop.to_string(), range.start);
+                range.start
+            }
+        };
+        let is_rest = range.start > first && range.start < stop;
+        let late = is_rest.then(|| of_range(line, |start, stop| (start + 1, stop)));
+        late.flatten()
+    })
+}
+
+/// `a=setup:active` as `passive`, and the other end's `active` as if it had been told so.
+pub fn passive(_: &str, line: &str) -> Option<New> {
+    (line == ACTIVE).then(|| New {
+        said: PASSIVE.to_owned(),
+        heard: ACTIVE.to_owned(),
+        instead: PASSIVE.to_owned(),
+    })
+}
+
+const RANGE: &str = "a=file-range:";
+const TRANSFER_ID: &str = "a=file-transfer-id:";
+const ACTIVE: &str = "a=setup:active";
+const PASSIVE: &str = "a=setup:passive";

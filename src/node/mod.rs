@@ -2,9 +2,11 @@
 //! same inputs, same outputs, octet for octet. Start at [`Node`] and [`TABLE`].
 
 pub mod deviation;
+pub mod door;
 pub mod policy;
 pub mod setup;
 pub mod tracking_list;
+pub mod variation;
 
 mod announcer;
 mod cdn_cache;

@@ -9,6 +9,7 @@ use crate::{
         deviation::Deviation,
         policy::Policy,
         setup::{Content, Directory, Neighbour, PieceOf, Subscriber},
+        variation::Variation,
     },
     random::{Random, derive},
     spec::Role,
@@ -24,6 +25,8 @@ pub struct Company {
     pub setups: Vec<Setup>,
     /// The rule each node breaks, if it breaks one.
     pub deviations: Vec<Option<Deviation>>,
+    /// What each node writes otherwise at its door.
+    pub variations: Vec<Variation>,
     pub contents: Vec<ContentName>,
 }
 
@@ -63,6 +66,7 @@ pub fn cast(
     let mut nodes = Vec::new();
     let mut setups = Vec::new();
     let mut deviations = Vec::new();
+    let mut variations = Vec::new();
     for node in &topology.nodes {
         let name = node.name.as_str();
         let user = instance.user(suite, node.name.as_str()).map(str::to_owned);
@@ -79,11 +83,14 @@ pub fn cast(
             impu: neighbour.impu.clone(),
         });
         let seed = derive(instance.seed, &[&instance.path(), name]);
-        let policy = if instance.seed == 0 {
-            Policy::default()
-        } else {
-            Policy::draw(&mut Random::new(derive(seed, &["policy"])))
+        let (policy, variation) = match instance.seed {
+            0 => (Policy::default(), Variation::default()),
+            _ => (
+                Policy::draw(&mut Random::new(derive(seed, &["policy"]))),
+                Variation::draw(node.role, seed),
+            ),
         };
+        variations.push(variation);
         let configured = casting.profile.filter(|_| cast == Cast::Tested);
         let policy = configured.map_or(policy.clone(), |profile| profile.configure(policy));
         setups.push(Setup {
@@ -117,6 +124,7 @@ pub fn cast(
         nodes,
         setups,
         deviations,
+        variations,
         contents,
     }
 }
@@ -144,11 +152,21 @@ fn part_of(
 }
 
 /// Who plays a part.
-pub fn build(setup: Setup, deviation: Option<Deviation>) -> Option<Box<dyn node::Node>> {
-    match deviation {
+pub fn build(
+    setup: Setup,
+    deviation: Option<Deviation>,
+    variation: Variation,
+) -> Option<Box<dyn node::Node>> {
+    let varies = variation != Variation::default();
+    let told = varies.then(|| setup.clone());
+    let node = match deviation {
         Some(deviation) => deviation.play(setup, node::build),
         None => node::build(setup),
-    }
+    }?;
+    Some(match told {
+        Some(setup) => variation.around(node, setup),
+        None => node,
+    })
 }
 
 fn content(content: &crate::suite::Content, instance: &Instance) -> Content {

@@ -167,6 +167,7 @@ fn no_topology(instance: &Instance) -> Played {
         nodes: Vec::new(),
         setups: Vec::new(),
         deviations: Vec::new(),
+        variations: Vec::new(),
         contents: Vec::new(),
     };
     Played {
@@ -204,16 +205,22 @@ async fn run<T: Transport>(
     let setups = std::mem::take(&mut company.setups);
     let decisions = setups
         .iter()
-        .map(|s| (s.name.clone(), s.policy.differing(s.role)))
+        .zip(&company.variations)
+        .map(|(setup, variation)| {
+            let mut decisions = setup.policy.differing(setup.role);
+            decisions.extend(variation.names());
+            (setup.name.clone(), decisions)
+        })
         .collect();
     let deviations = std::mem::take(&mut company.deviations);
+    let variations = std::mem::take(&mut company.variations);
     let nodes = setups
         .into_iter()
-        .zip(deviations)
+        .zip(deviations.into_iter().zip(variations))
         .zip(&company.nodes)
         .filter(|(_, part)| part.cast != Cast::Script)
-        .filter_map(|((setup, deviation), part)| {
-            Some((part.name.clone(), build(setup, deviation)?))
+        .filter_map(|((setup, (deviation, variation)), part)| {
+            Some((part.name.clone(), build(setup, deviation, variation)?))
         })
         .collect();
     let values = Values::new(suite, instance, &meta);

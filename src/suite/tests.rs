@@ -93,7 +93,7 @@ fn all_mistakes_of_all_files_come_at_once() {
 #[test]
 fn unknown_keys_are_refused() {
     assert_eq!(
-        "9:1: unknown key \"purpos\", not among the 15 known (did you mean \"purpose\"?)",
+        "9:1: unknown key \"purpos\", not among the 16 known (did you mean \"purpose\"?)",
         mistake(&scenario("purpos = 1", STEPS))
     );
 }

@@ -5,7 +5,6 @@
 mod bend;
 mod cdn;
 mod core;
-mod door;
 mod stand_in;
 mod tracker;
 mod ue;
@@ -13,7 +12,7 @@ mod ue;
 use super::{Node, Setup};
 use crate::spec::Role;
 
-pub use door::{Behind, Door, Heard, Passing, Said};
+pub use super::door::{Behind, Door, Heard, Passing, Said};
 
 /// One rule broken on purpose, everything else kept.
 #[derive(Clone, Copy)]

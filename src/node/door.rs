@@ -110,12 +110,17 @@ pub struct Behind {
     setup: Setup,
     inner: Outbox,
     links: BTreeMap<LinkId, (RefPoint, Format, SocketAddr)>,
+    /// So much later than the node says it goes out what it says.
+    delay: Duration,
     /// What goes out later, by our timer.
     held: BTreeMap<TimerId, Output>,
+    timers: u64,
+    /// Until when something is held on a link: what follows it waits as long.
+    busy: BTreeMap<LinkId, At>,
 }
 
-/// Our timers count down from here, the node's count up from one.
-const LAST_TIMER: u64 = u64::MAX;
+/// Our timers count from here, the node's from one.
+const FIRST_TIMER: u64 = 1 << 62;
 
 impl Behind {
     pub fn new(node: Box<dyn Node>, door: Box<dyn Door>, setup: Setup) -> Behind {
@@ -125,8 +130,16 @@ impl Behind {
             setup,
             inner: Outbox::default(),
             links: BTreeMap::new(),
+            delay: Duration::ZERO,
             held: BTreeMap::new(),
+            timers: 0,
+            busy: BTreeMap::new(),
         }
+    }
+
+    /// The same, and slow in all it says.
+    pub fn slowed(self, delay: Duration) -> Behind {
+        Behind { delay, ..self }
     }
 
     fn hear(&mut self, at: At, frame: &Frame, out: &mut Outbox) {
@@ -182,7 +195,7 @@ impl Behind {
                 }
                 Output::Send { link, ref bytes } => {
                     let Some(&way) = self.links.get(&link) else {
-                        out.push(output);
+                        self.release(at, Duration::ZERO, output, out);
                         continue;
                     };
                     let again = |bytes| Output::Send { link, bytes };
@@ -192,9 +205,31 @@ impl Behind {
                         self.send(at, said, &written, &again, out);
                     }
                 }
+                Output::Close { .. } => self.release(at, self.delay, output, out),
                 _ => out.push(output),
             }
         }
+    }
+
+    /// Lets an output go after a delay, and never before what is held on its link.
+    fn release(&mut self, at: At, delay: Duration, output: Output, out: &mut Outbox) {
+        let link = match &output {
+            Output::Send { link, .. } | Output::Close { link, .. } => Some(*link),
+            _ => None,
+        };
+        let busy = link.and_then(|link| self.busy.get(&link).copied());
+        let due = busy.map_or(at + delay, |busy| busy.max(at + delay));
+        if due <= at {
+            out.push(output);
+            return;
+        }
+        if let Some(link) = link {
+            self.busy.insert(link, due);
+        }
+        let timer = TimerId(FIRST_TIMER + self.timers);
+        self.timers += 1;
+        self.held.insert(timer, output);
+        out.arm(timer, due);
     }
 
     fn said(
@@ -225,17 +260,14 @@ impl Behind {
         out: &mut Outbox,
     ) {
         match said {
-            Said::AsWritten => out.push(written.clone()),
+            Said::AsWritten => self.release(at, self.delay, written.clone(), out),
             Said::Nothing => {}
-            Said::Instead(messages) => messages
-                .into_iter()
-                .for_each(|bytes| out.push(again(bytes))),
-            Said::Later(delay) => {
-                let number = LAST_TIMER - self.held.len() as u64;
-                let timer = TimerId(number);
-                self.held.insert(timer, written.clone());
-                out.arm(timer, at + delay);
+            Said::Instead(messages) => {
+                for bytes in messages {
+                    self.release(at, self.delay, again(bytes), out);
+                }
             }
+            Said::Later(delay) => self.release(at, self.delay + delay, written.clone(), out),
         }
     }
 }
@@ -248,9 +280,8 @@ impl Node for Behind {
     fn handle(&mut self, at: At, input: Input<'_>, out: &mut Outbox) {
         match input {
             Input::Frame(frame) if frame.framed => self.hear(at, frame, out),
-            Input::Timer(timer) if self.held.contains_key(&timer) => {
-                // The entry stays, emptied, so that its number is not given away again.
-                if let Some(output) = self.held.insert(timer, Output::Disarm(timer)) {
+            Input::Timer(timer) if timer.0 >= FIRST_TIMER => {
+                if let Some(output) = self.held.remove(&timer) {
                     out.push(output);
                 }
             }

@@ -43,6 +43,8 @@ pub fn unplayed(
         trace: None,
         duration: 0,
         frames: 0,
+        lost: 0,
+        repeated: 0,
         differences: differences(instance),
     }
 }
@@ -68,6 +70,8 @@ pub fn played(
         trace: Some(stored),
         duration: trace.events.last().map_or(0, |event| event.at.as_nanos()),
         frames: frames(trace),
+        lost: judgement.lost,
+        repeated: judgement.repeated,
         ..unplayed(suite, instance, outcome(judgement.verdict, instance), "")
     }
 }

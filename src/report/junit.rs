@@ -36,6 +36,10 @@ fn test_case(instance: &InstanceResult) -> TestCase {
     case.add_property(("seed", instance.seed.to_string().as_str()));
     case.add_property(("outcome", instance.outcome.word()));
     case.add_property(("replay", instance.replay.as_str()));
+    if instance.lost > 0 {
+        case.add_property(("lost", instance.lost.to_string().as_str()));
+        case.add_property(("sent-again", instance.repeated.to_string().as_str()));
+    }
     for requirement in &instance.requirements {
         case.add_property(("requirement", requirement.id.as_str()));
     }

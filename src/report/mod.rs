@@ -215,6 +215,12 @@ pub struct InstanceResult {
     pub duration: u64,
     /// Frames in the trace, sendings and arrivals counted once.
     pub frames: usize,
+    /// Frames the network lost.
+    #[serde(default)]
+    pub lost: usize,
+    /// Datagrams sent again, octet for octet.
+    #[serde(default)]
+    pub repeated: usize,
     /// Where the nodes were told to differ from what they do canonically.
     pub differences: Vec<String>,
 }
@@ -441,6 +447,8 @@ pub(crate) mod tests {
             trace: None,
             duration: 41_000_000,
             frames: 3,
+            lost: 0,
+            repeated: 0,
             differences: Vec::new(),
         };
         let passing = InstanceResult {

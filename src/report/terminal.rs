@@ -49,7 +49,12 @@ pub fn lines(instances: &[InstanceResult], column: usize) -> String {
             }
             (_, [first, ..]) => {
                 let id = format!("{} ×{} #{}", first.scenario, same.len(), first.seed);
-                text.push_str(&line(&id, first, column));
+                let together = InstanceResult {
+                    lost: same.iter().map(|instance| instance.lost).sum(),
+                    repeated: same.iter().map(|instance| instance.repeated).sum(),
+                    ..(*first).clone()
+                };
+                text.push_str(&line(&id, &together, column));
             }
         }
     }
@@ -120,8 +125,12 @@ fn line(id: &str, instance: &InstanceResult, column: usize) -> String {
             format!("{first}{more} · {}", instance.clause)
         }
     };
+    let losses = match instance.lost {
+        0 => String::new(),
+        lost => format!(" · {lost} lost, {} sent again", instance.repeated),
+    };
     let dots = ".".repeat(column.saturating_sub(id.chars().count()).max(3));
-    let line = format!("{id} {dots} {style}{word:<12}{style:#} {source}");
+    let line = format!("{id} {dots} {style}{word:<12}{style:#} {source}{losses}");
     format!("{}\n", line.trim_end())
 }
 
@@ -366,6 +375,18 @@ const TOP: usize = 12;
 mod tests {
     use super::*;
     use crate::report::tests::sample;
+
+    #[test]
+    fn losses_are_told_for_all_configurations_of_a_scenario_together() {
+        let mut lossy = sample().instances[0].clone();
+        (lossy.lost, lossy.repeated) = (7, 9);
+        assert!(lines(&[lossy.clone()], 0).contains(" · 7 lost, 9 sent again"));
+        lossy.outcome = Outcome::Pass;
+        let both = lines(&[lossy.clone(), lossy], 0);
+        assert!(both.contains(" · 14 lost, 18 sent again"), "{both}");
+        let whole = lines(&sample().instances, 0);
+        assert!(!whole.contains("lost"), "{whole}");
+    }
 
     #[test]
     fn a_failure_is_told_in_order() {

@@ -446,17 +446,26 @@ impl CdnCache {
         let Some(octets) = self.wanted(request, &swarm) else {
             return false;
         };
+        let policy = &self.setup.policy.cdn_server;
+        let session = self.sessions.values().find(|s| s.request.token == token);
+        let (first, len) = match session {
+            Some(s) if !policy.binds_token_to_octets => (s.request.first, s.request.len),
+            _ => (octets.first, octets.len()),
+        };
+        let now = match policy.heeds_token_expiry {
+            true => seconds(at),
+            false => 0,
+        };
         let admits = |client: IpAddr| {
             let grant = Grant {
                 content: &swarm,
-                first: octets.first,
-                len: octets.len(),
+                first,
+                len,
                 client,
             };
-            grant.admits(&self.setup.token_key, &token, seconds(at))
+            grant.admits(&self.setup.token_key, &token, now)
         };
-        let session = self.sessions.values().find(|s| s.request.token == token);
-        let is_fresh = |s: &EdgeSession| !s.is_used || !self.setup.policy.cdn_server.token_once;
+        let is_fresh = |s: &EdgeSession| !s.is_used || !policy.token_once;
         if asker.on == RefPoint::Cdn {
             let own = self.setup.directory.nodes.get(&self.setup.name);
             let cdn = own.and_then(|own| own.cdn.as_ref());
@@ -465,7 +474,11 @@ impl CdnCache {
             return session.is_some_and(|s| is_fresh(s) && admits(s.request.client))
                 || siblings.any(|node| admits(node.ip));
         }
-        session.is_some_and(|s| is_fresh(s) && admits(asker.from.ip()))
+        let client = |s: &EdgeSession| match policy.binds_token_to_client {
+            true => asker.from.ip(),
+            false => s.request.client,
+        };
+        session.is_some_and(|s| is_fresh(s) && admits(client(s)))
     }
 
     /// The octets a GET asks for: one whole range, or everything.

@@ -41,6 +41,7 @@ use crate::{
     wire::{
         cdn_session::{Holdings, NAMES},
         http::{ContentRange, ETag, Octets, Ranges, Request, Response, if_range_holds},
+        msrp,
         ppstp::Pieces,
         sdp::Session,
         sip::Message,
@@ -95,6 +96,8 @@ struct Line {
     transfer_id: Option<String>,
     asked: Option<AskedPiece>,
     state: LineState,
+    /// A path of ours that was given away before the CDN has spoken.
+    promised: Option<msrp::Uri>,
 }
 
 #[derive(Debug)]
@@ -160,6 +163,9 @@ impl Controller {
             }
             Action::Announce { content, pieces } => {
                 let pieces = pieces.iter().copied().collect();
+                if !self.policy.announces {
+                    return;
+                }
                 self.on_swarm(at, content, out, |announcer, at, swarm, out| {
                     announcer.announce(at, swarm, pieces, out);
                 });
@@ -209,7 +215,8 @@ impl Controller {
 
     /// Takes pieces back that nobody holds any more; nothing if they were not announced.
     fn withdraw(&mut self, at: At, swarm: &str, pieces: &Pieces, out: &mut Outbox) {
-        let Some(announcer) = &mut self.announcer else {
+        let announcer = self.announcer.as_mut();
+        let Some(announcer) = announcer.filter(|_| self.policy.withdraws) else {
             return;
         };
         let Some(mut announced) = announcer.announced(swarm).cloned() else {
@@ -228,7 +235,8 @@ impl Controller {
 
     /// Announces pieces that an edge has come to hold.
     fn add(&mut self, at: At, swarm: &str, pieces: &Pieces, out: &mut Outbox) {
-        let Some(announcer) = &mut self.announcer else {
+        let announcer = self.announcer.as_mut();
+        let Some(announcer) = announcer.filter(|_| self.policy.announces) else {
             return;
         };
         let mut announced = announcer.announced(swarm).cloned().unwrap_or_default();
@@ -339,7 +347,25 @@ impl Controller {
         };
         self.calls.insert(id, call);
         self.ask_cdn(at, id, out);
+        if self.policy.accepts_first {
+            self.promise_all(id);
+        }
         self.settle(at, id, out);
+    }
+
+    /// Gives each line that the CDN is being asked for a path of ours at once.
+    fn promise_all(&mut self, id: CallId) {
+        let (Some(local), Some(call)) = (
+            data_address(&self.setup, Format::Msrp),
+            self.calls.get_mut(&id),
+        ) else {
+            return;
+        };
+        for line in &mut call.lines {
+            if matches!(line.state, LineState::Asking(_)) {
+                line.promised = Some(self.msrp.fresh_uri(local));
+            }
+        }
     }
 
     /// Sends an errand for each piece of a call.
@@ -356,6 +382,12 @@ impl Controller {
             .map(|(n, asked)| (n, self.errand(&call.offer, asked, relays)))
             .collect();
         for (n, errand) in errands {
+            if let Some(ahead) = errand.as_ref().and_then(Errand::next)
+                && self.policy.reads_ahead
+            {
+                // Nobody waits for it: what comes of it is ended.
+                let _ = self.cdn.begin(at, ahead, out);
+            }
             let state = match errand {
                 Some(errand) => match self.cdn.begin(at, errand, out) {
                     Ok(errand) => LineState::Asking(errand),
@@ -422,7 +454,8 @@ impl Controller {
         let Some(call) = self.calls.get(&id) else {
             return;
         };
-        let waits = |line: &Line| matches!(line.state, LineState::Asking(_));
+        let waits =
+            |line: &Line| matches!(line.state, LineState::Asking(_)) && line.promised.is_none();
         if call.answer.is_some() || call.lines.iter().any(waits) {
             return;
         }
@@ -493,6 +526,12 @@ impl Controller {
         if let Some(line) = self.calls.get_mut(&id).and_then(|c| c.lines.get_mut(n)) {
             line.state = state;
         }
+        let is_refused = |line: &Line| matches!(line.state, LineState::Refused(_));
+        let call = self.calls.get(&id);
+        if call.is_some_and(|call| call.answer.is_some() && call.lines.iter().all(is_refused)) {
+            // Accepted before the CDN has spoken, and then it refused.
+            return self.hang_up(at, id, out);
+        }
         self.settle(at, id, out);
     }
 
@@ -516,9 +555,11 @@ impl Controller {
             Yield::Url(_) => return None,
         };
         let local = data_address(&self.setup, Format::Msrp)?;
-        let path = self.msrp.fresh_uri(local);
         let call = self.calls.get_mut(&id)?;
-        let asked = call.lines.get(n)?.asked.as_ref()?;
+        let line = call.lines.get(n)?;
+        let promised = line.promised.clone();
+        let path = promised.unwrap_or_else(|| self.msrp.fresh_uri(local));
+        let asked = line.asked.as_ref()?;
         let agreed = Agreed {
             local: path.clone(),
             peer: asked.peer.clone(),
@@ -753,12 +794,18 @@ impl Line {
             transfer_id: read.as_ref().ok().map(|asked| asked.transfer_id.clone()),
             asked: read.ok(),
             state: LineState::Refused(None),
+            promised: None,
         }
     }
 
     fn promise(&self) -> Option<Promise> {
-        match &self.state {
-            LineState::Granted(granted) => Some(granted.1.clone()),
+        match (&self.state, &self.promised) {
+            (LineState::Granted(granted), _) => Some(granted.1.clone()),
+            (LineState::Asking(_), Some(path)) => Some(Promise {
+                at: path.addr()?,
+                path: path.clone(),
+                selector: None,
+            }),
             _ => None,
         }
     }

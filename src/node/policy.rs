@@ -26,7 +26,10 @@ macro_rules! decisions {
             pub fn draw(random: &mut Random) -> Self {
                 $name { $($field: {
                     let lawful: Vec<$ty> = vec![$first $(, $other)*];
-                    lawful[random.below(lawful.len() as u64) as usize].clone()
+                    // What is not to be decided draws nothing, so that a new row of that kind leaves
+                    // what each seed draws as it is.
+                    let drawn = if lawful.len() > 1 { random.below(lawful.len() as u64) } else { 0 };
+                    lawful[drawn as usize].clone()
                 },)* }
             }
 
@@ -411,6 +414,13 @@ decisions! {
         token_once: bool = [true],
         /// Whether tokens are looked at.
         checks_tokens: bool = [true],
+        /// Whether a token is good for the client alone that it was made for (RFC 9246, clause not
+        /// verified; so the two below).
+        binds_token_to_client: bool = [true],
+        /// Whether a token is good for those octets alone that it was made for.
+        binds_token_to_octets: bool = [true],
+        /// Whether a token is good for its time only.
+        heeds_token_expiry: bool = [true],
         /// Whether 201 names the session in Location (RFC 9110 10.2.2).
         says_location: bool = [true, false],
         /// Whether an edge fetches from the origin what it does not hold.
@@ -438,8 +448,23 @@ decisions! {
         asks_any_edge: bool = [false],
         /// Whether a piece that only the origin holds is asked of an edge, which then fetches it.
         fills_cold_edges: bool = [true],
+        /// Whether a call is accepted before an edge has spoken; TS 26.237 15.1 (clause not verified) has
+        /// the edge asked first.
+        accepts_first: bool = [false],
+        /// Whether what the edges hold is told to the tracker (TR 23.844 6.2.2).
+        announces: bool = [true],
+        /// How many holders are asked for one piece at a time (TR 23.844 6.2.2 step 5).
+        asked_at_a_time: usize = [1],
+        /// Whether edges are asked for the octets after those that a UE asked for.
+        reads_ahead: bool = [false],
+        /// Whether an edge is told the Controller's own address for the client's.
+        tells_own_address: bool = [false],
+        /// Whether pieces that no edge holds any more are taken back at the tracker.
+        withdraws: bool = [true],
         /// Whether another holder is asked when one fails.
         tries_alternates: bool = [true],
+        /// Whether another holder is asked when one stays silent.
+        tries_after_silence: bool = [true],
         /// Whether an edge's session is ended with the call.
         deletes_sessions: bool = [true],
         /// Whether what an edge sent is compared to what was asked.

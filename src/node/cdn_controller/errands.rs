@@ -37,6 +37,17 @@ pub struct Errand {
     pub brings_octets: bool,
 }
 
+impl Errand {
+    /// The same for as many octets behind these.
+    pub fn next(&self) -> Option<Errand> {
+        let first = self.octets.last.checked_add(1)?;
+        Some(Errand {
+            octets: Octets::new(first, self.octets.len())?,
+            ..self.clone()
+        })
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ErrandId(u64);
 
@@ -81,6 +92,8 @@ pub struct Cdn {
     stages: BTreeMap<Exchange, (ErrandId, Stage)>,
     contents: std::sync::Arc<Vec<Content>>,
     token_key: Vec<u8>,
+    /// The Controller's own address.
+    ip: IpAddr,
     policy: ControllerPolicy,
     next: u64,
     gained: Vec<(String, Pieces)>,
@@ -143,6 +156,7 @@ impl Cdn {
             stages: BTreeMap::new(),
             contents: setup.contents.clone(),
             token_key: setup.token_key.clone(),
+            ip: setup.ip,
             policy: setup.policy.controller.clone(),
             next: 0,
             gained: Vec::new(),
@@ -203,7 +217,9 @@ impl Cdn {
                 is_abandoned: false,
             },
         );
-        self.ask(at, id, out);
+        for _ in 0..self.policy.asked_at_a_time {
+            self.ask(at, id, out);
+        }
         Ok(id)
     }
 
@@ -321,6 +337,10 @@ impl Cdn {
             peer_path,
             ..
         } = running.errand.clone();
+        let client = match self.policy.tells_own_address {
+            true => self.ip,
+            false => client,
+        };
         let first = octets.first.saturating_add(self.policy.range_shifted);
         let grant = Grant {
             content: &content,
@@ -399,12 +419,12 @@ impl Cdn {
             session: created.session,
         };
         self.learns(id, server);
-        let running = self.running.get(&id)?;
-        if running.is_abandoned {
+        let wanted = self.running.get(&id).filter(|r| !r.is_abandoned);
+        let Some(running) = wanted else {
             self.running.remove(&id);
             self.end(at, session, out);
             return None;
-        }
+        };
         let errand = &running.errand;
         let gives = match created.way {
             Way::Msrp(path) if errand.peer_path.is_some() => {
@@ -495,6 +515,9 @@ impl Cdn {
         out: &mut Outbox,
     ) -> Option<(ErrandId, Outcome)> {
         let running = self.running.get_mut(&id)?;
+        if cause == Cause::Silent && !self.policy.tries_after_silence {
+            running.candidates.clear();
+        }
         let cause = *running.cause.get_or_insert(cause);
         if running.candidates.is_empty() {
             return self.settle(id, Outcome::Denied(cause));

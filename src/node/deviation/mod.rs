@@ -2,6 +2,7 @@
 //! a [`Policy`](super::policy::Policy) outside the lawful sets, or something in the node's door that bends
 //! what passes; no node's own source knows of them. A new one is one row in the table of its role.
 
+mod apart;
 mod bend;
 mod cdn;
 mod core;
@@ -50,7 +51,8 @@ const TABLES: &[&[Deviation]] = &[
     ue::holding::TABLE,
     core::TABLE,
     tracker::TABLE,
-    cdn::TABLE,
+    cdn::controller::TABLE,
+    cdn::server::TABLE,
 ];
 
 /// Every deviation.

@@ -1,7 +1,11 @@
 //! What stands in a node's door: it hears before the node does, speaks in its place, and bends what passes.
 //! The node behind it is the unchanged reference.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -11,7 +15,7 @@ use crate::{
     spec::{Format, RefPoint, Role},
     time::At,
     wire::{
-        frame::{Frame, Framer, LinkId},
+        frame::{Frame, Framer, LinkId, Party, Security},
         message::Decoded,
     },
 };
@@ -20,6 +24,11 @@ use crate::{
 pub trait Door: Send {
     /// A message has arrived and the node has not heard it yet.
     fn hears(&mut self, _passing: &Passing<'_>) -> Heard {
+        Heard::AsItCame
+    }
+
+    /// Octets have arrived that never became a whole message: what came before a stream ended.
+    fn hears_rest(&mut self, _passing: &Passing<'_>) -> Heard {
         Heard::AsItCame
     }
 
@@ -66,6 +75,8 @@ pub enum Said {
     Instead(Vec<Bytes>),
     /// The same, later.
     Later(Duration),
+    /// Nothing; the node hears these, as if the other end had answered.
+    Answered(Vec<Bytes>),
 }
 
 impl Heard {
@@ -109,7 +120,7 @@ pub struct Behind {
     door: Box<dyn Door>,
     setup: Setup,
     inner: Outbox,
-    links: BTreeMap<LinkId, (RefPoint, Format, SocketAddr)>,
+    links: BTreeMap<LinkId, Way>,
     /// So much later than the node says it goes out what it says.
     delay: Duration,
     /// What goes out later, by our timer.
@@ -117,6 +128,8 @@ pub struct Behind {
     timers: u64,
     /// Until when something is held on a link: what follows it waits as long.
     busy: BTreeMap<LinkId, At>,
+    /// What the node is yet to hear from nobody.
+    answers: VecDeque<Frame>,
 }
 
 /// Our timers count from here, the node's from one.
@@ -134,6 +147,7 @@ impl Behind {
             held: BTreeMap::new(),
             timers: 0,
             busy: BTreeMap::new(),
+            answers: VecDeque::new(),
         }
     }
 
@@ -144,7 +158,7 @@ impl Behind {
 
     fn hear(&mut self, at: At, frame: &Frame, out: &mut Outbox) {
         let decoded = Decoded::of(frame);
-        let heard = self.door.hears(&Passing {
+        let passing = Passing {
             at,
             setup: &self.setup,
             on: frame.on,
@@ -152,7 +166,11 @@ impl Behind {
             message: &decoded,
             bytes: &frame.bytes,
             link: frame.link,
-        });
+        };
+        let heard = match frame.framed {
+            true => self.door.hears(&passing),
+            false => self.door.hears_rest(&passing),
+        };
         match heard {
             Heard::AsItCame => self.node.handle(at, Input::Frame(frame), &mut self.inner),
             Heard::Nothing => {}
@@ -160,6 +178,7 @@ impl Behind {
                 for bytes in messages {
                     let frame = Frame {
                         bytes,
+                        framed: true,
                         ..frame.clone()
                     };
                     self.node.handle(at, Input::Frame(&frame), &mut self.inner);
@@ -173,8 +192,16 @@ impl Behind {
         }
     }
 
-    /// Lets out what the node has pushed.
+    /// Lets out what the node has pushed, and what it says to answers that nobody gave.
     fn let_out(&mut self, at: At, out: &mut Outbox) {
+        self.let_out_once(at, out);
+        while let Some(frame) = self.answers.pop_front() {
+            self.node.handle(at, Input::Frame(&frame), &mut self.inner);
+            self.let_out_once(at, out);
+        }
+    }
+
+    fn let_out_once(&mut self, at: At, out: &mut Outbox) {
         let outputs: Vec<Output> = self.inner.drain().collect();
         for output in outputs {
             match output {
@@ -185,13 +212,14 @@ impl Behind {
                     to,
                     ..
                 } => {
-                    self.links.insert(link, (on, format, to));
+                    self.links.insert(link, Way(on, format, to));
                     out.push(output);
                 }
                 Output::Datagram { on, to, ref bytes } => {
-                    let said = self.said(at, (on, Format::Sip, to), None, bytes);
+                    let way = Way(on, Format::Sip, to);
+                    let said = self.said(at, way, None, bytes);
                     let again = |bytes| Output::Datagram { on, to, bytes };
-                    self.send(at, said, &output, &again, out);
+                    self.send(at, said, (way, None), &output, &again, out);
                 }
                 Output::Send { link, ref bytes } => {
                     let Some(&way) = self.links.get(&link) else {
@@ -202,7 +230,7 @@ impl Behind {
                     for message in messages(way.1, bytes) {
                         let said = self.said(at, way, Some(link), &message);
                         let written = again(message);
-                        self.send(at, said, &written, &again, out);
+                        self.send(at, said, (way, Some(link)), &written, &again, out);
                     }
                 }
                 Output::Close { .. } => self.release(at, self.delay, output, out),
@@ -235,7 +263,7 @@ impl Behind {
     fn said(
         &mut self,
         at: At,
-        (on, format, peer): (RefPoint, Format, SocketAddr),
+        Way(on, format, peer): Way,
         link: Option<LinkId>,
         bytes: &Bytes,
     ) -> Said {
@@ -255,6 +283,7 @@ impl Behind {
         &mut self,
         at: At,
         said: Said,
+        (way, link): (Way, Option<LinkId>),
         written: &Output,
         again: &dyn Fn(Bytes) -> Output,
         out: &mut Outbox,
@@ -268,9 +297,18 @@ impl Behind {
                 }
             }
             Said::Later(delay) => self.release(at, self.delay + delay, written.clone(), out),
+            Said::Answered(messages) => {
+                let frames = messages.into_iter();
+                let frames = frames.map(|bytes| frame_from(way, link, self.setup.ip, bytes));
+                self.answers.extend(frames);
+            }
         }
     }
 }
+
+/// Where, how and with whom is spoken.
+#[derive(Clone, Copy)]
+struct Way(RefPoint, Format, SocketAddr);
 
 impl Node for Behind {
     fn role(&self) -> Role {
@@ -279,7 +317,7 @@ impl Node for Behind {
 
     fn handle(&mut self, at: At, input: Input<'_>, out: &mut Outbox) {
         match input {
-            Input::Frame(frame) if frame.framed => self.hear(at, frame, out),
+            Input::Frame(frame) => self.hear(at, frame, out),
             Input::Timer(timer) if timer.0 >= FIRST_TIMER => {
                 if let Some(output) = self.held.remove(&timer) {
                     out.push(output);
@@ -290,7 +328,7 @@ impl Node for Behind {
                     on, format, from, ..
                 } = event
                 {
-                    self.links.insert(link, (on, format, from));
+                    self.links.insert(link, Way(on, format, from));
                 }
                 self.node
                     .handle(at, Input::Link(link, event), &mut self.inner);
@@ -308,6 +346,23 @@ fn answer(frame: &Frame, answers: Vec<Bytes>, out: &mut Outbox) {
             Some(link) => out.send(link, bytes),
             None => out.datagram(frame.on, frame.src, bytes),
         }
+    }
+}
+
+/// A message as the other end of a way would have sent it to `ip`.
+fn frame_from(Way(on, format, peer): Way, link: Option<LinkId>, ip: IpAddr, bytes: Bytes) -> Frame {
+    let dst = SocketAddr::new(ip, 0);
+    Frame {
+        from: Party::Unknown(peer),
+        to: Party::Unknown(dst),
+        src: peer,
+        dst,
+        on,
+        format,
+        link,
+        security: Security::Plain,
+        bytes,
+        framed: true,
     }
 }
 

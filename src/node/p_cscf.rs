@@ -93,10 +93,6 @@ impl PCscf {
             let port = ports.iter().find(|port: &&SipPort| port.on == on);
             port.map_or(DEFAULT_PORT, |port| port.local.port())
         };
-        let trying = match policy.trying_at_once {
-            true => Duration::ZERO,
-            false => TRYING_WITHIN,
-        };
         let host = setup
             .directory
             .nodes
@@ -107,9 +103,9 @@ impl PCscf {
             mw_port: port_on(RefPoint::Mw),
             host: bracketed(host),
             directory: setup.directory,
-            policy,
             sip: SipEndpoint::new(ports, derive(setup.seed, &["p-cscf", "sip"]))
-                .trying_after(trying),
+                .trying_after(policy.trying_after),
+            policy,
             proxy: Proxy::new(derive(setup.seed, &["p-cscf", "proxy"])),
             users: Users::default(),
             dialogs: Dialogs::default(),
@@ -436,7 +432,10 @@ fn sip_ports(setup: &Setup) -> Vec<SipPort> {
         },
         path_mtu: setup.path_mtu.get(&listener.on).copied(),
         timers: match listener.on {
-            RefPoint::Gm => GM_TIMERS,
+            RefPoint::Gm => Timers {
+                t1: setup.policy.p_cscf.access_t1,
+                ..GM_TIMERS
+            },
             _ => CORE_TIMERS,
         },
     })
@@ -444,10 +443,6 @@ fn sip_ports(setup: &Setup) -> Vec<SipPort> {
 }
 
 const DEFAULT_PORT: u16 = 5060;
-
-/// "unless it knows that the TU will generate a response within 200 ms" (RFC 3261 17.2.1); on a real clock
-/// timers come late.
-const TRYING_WITHIN: Duration = Duration::from_millis(150);
 
 /// TS 24.229 7.7, second-hand: toward the UE.
 const GM_TIMERS: Timers = Timers {

@@ -202,6 +202,8 @@ decisions! {
 decisions! {
     /// P-CSCF.
     PCscfPolicy {
+        /// T1 toward UEs (TS 24.229 7.7, second-hand).
+        access_t1: Duration = [Duration::from_secs(2)],
         /// Whose requests pass. For the others 403 and silence are lawful (TS 24.229 5.2.6.3.2A,
         /// second-hand); ours answers 403.
         admits: Admission = [Admission::Registered],
@@ -210,6 +212,9 @@ decisions! {
         /// Whether the identity is asserted again inside a dialog (RFC 3325 5: a proxy may add it to any
         /// request; TS 24.229 5.2.6.3.5 was not read for it).
         asserts_inside_dialogs: bool = [true, false],
+        /// Whether a request inside a dialog must be of the UE whose dialog it is (TS 24.229 5.2.6.3.5,
+        /// second-hand).
+        guards_dialogs: bool = [true],
         /// Whether charging and served-user headers stay in the core (TS 24.229 4.5, second-hand).
         hides_charging: bool = [true],
         /// Whether the charging vector says where it was made (RFC 7315: optional; clause not verified).
@@ -227,8 +232,9 @@ decisions! {
         route_mismatch: RouteMismatch = [RouteMismatch::Refuse, RouteMismatch::Replace],
         /// Whether what only the core may say is taken off what a UE sends.
         strips_assertions: bool = [true],
-        /// Whether an INVITE is answered 100 at once, or only if nothing came for 200 ms (RFC 3261 17.2.1).
-        trying_at_once: bool = [true, false],
+        /// After how long without another answer an INVITE is answered 100: at once, or "unless it knows that the
+        /// TU will generate a response within 200 ms" (RFC 3261 17.2.1), where on a real clock timers come late.
+        trying_after: Duration = [Duration::ZERO, Duration::from_millis(150)],
     }
 }
 
@@ -249,6 +255,10 @@ pub enum RouteMismatch {
     Replace,
     /// Unlawful: the request goes where it wants.
     Pass,
+    /// Unlawful: it goes where it wants if the right route stands somewhere in its own.
+    PassContaining,
+    /// Unlawful: it goes where it wants if it has no route.
+    PassNone,
 }
 
 decisions! {
@@ -282,6 +292,13 @@ decisions! {
         /// Whether the original dialog identifier stands in the user part of our URI instead of a parameter
         /// (TS 24.229 5.4.3.4 leaves its form open, clause not verified).
         odi_in_user: bool = [false, true],
+        /// How an answer to a challenge is looked at (TS 24.229 5.4.1.2.3B, second-hand).
+        examines: Examination = [Examination::Whole],
+        /// How long an answer to a challenge is awaited: reg-await-auth (TS 24.229 7.8, second-hand).
+        awaits_answer: Duration = [Duration::from_secs(240)],
+        /// Whether only neighbours that may do so get a request served as one of a user (TS 24.229 5.4.3.1,
+        /// second-hand).
+        guards_originating: bool = [true],
         /// Whether P-Access-Network-Info stays on a request until the terminating side (TS 24.229 4.4,
         /// second-hand: it may travel inside the trust domain).
         passes_access_network: bool = [true, false],
@@ -304,6 +321,9 @@ decisions! {
         first_sqn: u64 = [0],
         /// Whether LIA-Flags tells that Server-Name is an application server (TS 29.228 6.1.4.1: may).
         flags_direct_routing: bool = [true, false],
+        /// Whether a private identity gets at its own public identities only (TS 29.228 6.1.1.1 and 6.3.1,
+        /// steps 1 to 3).
+        matches_identities: bool = [true],
         /// Whether the S-CSCF's name is kept if it asks so at a de-registration (TS 29.228 6.1.2.1).
         keeps_server_name: bool = [true, false],
         /// How many authentication vectors are given at most (TS 29.228 6.3.1: up to the number asked for).
@@ -492,6 +512,19 @@ decisions! {
         /// Seconds between reports to the tracker.
         report_interval: u64 = [30, 20],
     }
+}
+
+/// How an S-CSCF looks at the answer to a challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Examination {
+    /// Response, nonce and nonce count.
+    Whole,
+    /// Unlawful: whoever is registered is believed.
+    FirstTime,
+    /// Unlawful: any response will do.
+    None,
+    /// Unlawful: the same nonce count will do again and again, with a nonce of any age.
+    ResponseOnly,
 }
 
 /// What an S-CSCF does with a service identifier the user is not subscribed to.

@@ -155,7 +155,11 @@ impl SCscf {
             hss: hss_host(&setup.directory),
             tag: random.token(10),
             random,
-            digest: digest::Server::new(&setup.directory.domain, REG_AWAIT_AUTH, seed("digest")),
+            digest: digest::Server::new(
+                &setup.directory.domain,
+                setup.policy.s_cscf.awaits_answer,
+                seed("digest"),
+            ),
             credentials: BTreeMap::new(),
             wrong: BTreeSet::new(),
             awaited: BTreeMap::new(),
@@ -395,9 +399,6 @@ fn ports(setup: &Setup) -> Vec<SipPort> {
         })
         .collect()
 }
-
-/// How long a challenge waits for its answer (TS 24.229 7.8: reg-await-auth).
-const REG_AWAIT_AUTH: Duration = Duration::from_secs(240);
 
 #[cfg(test)]
 mod tests;

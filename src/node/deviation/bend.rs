@@ -1,5 +1,9 @@
 //! How messages are bent: small changes that keep all other octets.
 
+pub mod cx;
+pub mod edits;
+pub mod recall;
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;

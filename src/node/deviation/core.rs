@@ -1,23 +1,11 @@
-//! What the nodes of the IMS core can do wrong: P-CSCF, I-CSCF, S-CSCF, HSS.
+//! What the nodes of the IMS core can do wrong, a file each: P-CSCF, I-CSCF, S-CSCF, HSS.
 
-use super::{Deviation, How, Passing, Said};
-use crate::spec::{RefPoint, Role};
+mod hss;
+mod i_cscf;
+mod p_cscf;
+mod s_cscf;
 
-const P_CSCF: &[Role] = &[Role::PCscf];
-
-pub(super) const TABLE: &[Deviation] = &[Deviation {
-    name: "p-cscf-adds-no-path",
-    roles: P_CSCF,
-    requirement: "REG-006",
-    summary: "forwards a REGISTER without Path",
-    how: How::Says(without_path),
-}];
-
-fn without_path(passing: &Passing<'_>) -> Said {
-    match passing.request("REGISTER") {
-        Some(register) if passing.on == RefPoint::Mw => {
-            Said::as_one(register.edit().remove("Path").finish().bytes().clone())
-        }
-        _ => Said::AsWritten,
-    }
-}
+pub(super) use hss::TABLE as HSS;
+pub(super) use i_cscf::TABLE as I_CSCF;
+pub(super) use p_cscf::TABLE as P_CSCF;
+pub(super) use s_cscf::TABLE as S_CSCF;

@@ -106,7 +106,7 @@ impl PCscf {
     ) -> Result<(Outgoing, String), Refusal> {
         let dialog = self.dialogs.get(id);
         let dialog = dialog
-            .filter(|dialog| dialog.contact == user.contact)
+            .filter(|dialog| dialog.contact == user.contact || !self.policy.guards_dialogs)
             .ok_or(FOREIGN_DIALOG)?;
         let (topmost, routes) = self.split_routes(request)?;
         let (edit, routes) = self.keep_to(&dialog.routes, topmost, routes, request)?;
@@ -150,7 +150,19 @@ impl PCscf {
         if lawful.iter().any(same) {
             return Ok((topmost.taken_off(request), found));
         }
+        let contains = |routes: &Vec<String>| {
+            let mut places = found.windows(routes.len().max(1));
+            places.any(|place| {
+                let mut hops = place.iter().zip(routes);
+                hops.all(|(one, other)| same_hop(one, other))
+            })
+        };
         match self.policy.route_mismatch {
+            RouteMismatch::PassContaining if lawful.iter().any(contains) => {
+                Ok((topmost.taken_off(request), found))
+            }
+            RouteMismatch::PassNone if found.is_empty() => Ok((topmost.taken_off(request), found)),
+            RouteMismatch::PassContaining | RouteMismatch::PassNone => Err(OTHER_ROUTE),
             RouteMismatch::Refuse => Err(OTHER_ROUTE),
             RouteMismatch::Replace => {
                 let routes = lawful.first().cloned().unwrap_or_default();

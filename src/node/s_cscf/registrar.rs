@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     io::Outbox,
+    node::policy::Examination,
     proto::{
         cx::{
             AssignmentType, AuthItem, CxRequest, Maa, Mar, Resync, SCHEME_AKA, SCHEME_DIGEST, Saa,
@@ -111,7 +112,9 @@ impl SCscf {
         if answered && value.algorithm() != Some(known.algorithm) {
             return self.wrong_response(at, assignment, &known, "another algorithm", out);
         }
-        match self.digest.verify(at, "REGISTER", &value, &known.secret) {
+        let is_registered = !self.users.bindings(&assignment.private).is_empty();
+        let verdict = self.digest.verify(at, "REGISTER", &value, &known.secret);
+        match self.policy.examines.judged(verdict, is_registered) {
             Verdict::Accepted => self.authenticated(at, assignment, &known, &value, out),
             Verdict::Unanswered => {
                 self.ask_vector(at, assignment, scheme, None, Stale::No, out);
@@ -173,7 +176,7 @@ impl SCscf {
     /// Starts reg-await-auth (TS 24.229 7.8).
     fn await_answer(&mut self, at: At, assignment: &Assignment, out: &mut Outbox) {
         self.stop_awaiting(&assignment.private, out);
-        let timer = out.wake_at(at + super::REG_AWAIT_AUTH);
+        let timer = out.wake_at(at + self.policy.awaits_answer);
         self.timers
             .insert(timer, Wake::Challenge(assignment.clone()));
         self.awaited.insert(assignment.private.clone(), timer);
@@ -764,6 +767,22 @@ fn third_party_body(
     }
     body.extend_from_slice(format!("--{BOUNDARY}--\r\n").as_bytes());
     Some((format!("multipart/mixed;boundary={BOUNDARY}"), body))
+}
+
+impl Examination {
+    /// What becomes of an answer to a challenge that was found so.
+    fn judged(self, found: Verdict, is_registered: bool) -> Verdict {
+        let overlooks = match (self, &found) {
+            (_, Verdict::Accepted | Verdict::Unanswered) | (Examination::Whole, _) => false,
+            (Examination::None, _) => true,
+            (Examination::ResponseOnly, _) => matches!(found, Verdict::Stale),
+            (Examination::FirstTime, _) => is_registered,
+        };
+        match overlooks {
+            true => Verdict::Accepted,
+            false => found,
+        }
+    }
 }
 
 fn hex(octets: &[u8]) -> String {

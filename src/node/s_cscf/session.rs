@@ -165,7 +165,8 @@ impl SCscf {
             Origin::Parameter => &[Role::PCscf, Role::Tracker, Role::ICscf],
         };
         // From anybody else it is an attempt to dodge admission.
-        match self.home.is_one_of(source.addr, source.on, allowed) {
+        let is_allowed = self.home.is_one_of(source.addr, source.on, allowed);
+        match is_allowed || !self.policy.guards_originating {
             true => self.originate(at, txn, request, source, out),
             false => self.refuse(at, txn, 403, out),
         }

@@ -1,0 +1,328 @@
+//! What an I-CSCF can do wrong.
+
+use bytes::Bytes;
+
+use crate::{
+    node::{
+        Setup,
+        deviation::{
+            Deviation, Door, Heard, How, Passing, Said,
+            bend::{Notes, cx, edits::request},
+        },
+    },
+    proto::cx::experimental,
+    spec::{Format, RefPoint::Mw, Role},
+    wire::{
+        diameter::{
+            Avps, Header, Message, Outcome,
+            dictionary::{self as d, experimental as code, result},
+        },
+        sip::{self, Uri},
+    },
+};
+
+const fn i_cscf(
+    name: &'static str,
+    requirement: &'static str,
+    summary: &'static str,
+    how: How,
+) -> Deviation {
+    Deviation {
+        name,
+        roles: &[Role::ICscf],
+        requirement,
+        summary,
+        how,
+    }
+}
+
+pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
+    i_cscf(
+        "i-cscf-asks-again-for-a-repeat",
+        "ICSCF-002",
+        "puts a repeated REGISTER to the HSS again",
+        How::Door(|_| Box::<Forgetful>::default()),
+    ),
+    i_cscf(
+        "i-cscf-registers-without-asking",
+        "ICSCF-003",
+        "chooses an S-CSCF for a REGISTER without asking the HSS",
+        How::Says(|p| match cx::request(p, "UAR") {
+            Some(uar) => {
+                let outcome = experimental(code::FIRST_REGISTRATION);
+                Said::Answered(vec![cx::made_answer(uar, Avps::new().outcome(outcome))])
+            }
+            None => Said::AsWritten,
+        }),
+    ),
+    i_cscf(
+        "i-cscf-asks-once-about-a-user",
+        "ICSCF-003",
+        "asks the HSS about the first REGISTER of a user and sends later ones the same way",
+        How::Door(|_| Remembers::answers("UAR")),
+    ),
+    i_cscf(
+        "i-cscf-names-itself-as-visited",
+        "ICSCF-003",
+        "puts its own name to the HSS in place of the visited network's",
+        How::Says(|p| match (cx::request(p, "UAR"), own_host(p)) {
+            (Some(uar), Some(host)) => {
+                Said::as_one(cx::with_text(uar, &d::VISITED_NETWORK_IDENTIFIER, &host))
+            }
+            _ => Said::AsWritten,
+        }),
+    ),
+    i_cscf(
+        "i-cscf-finds-users-without-asking",
+        "ICSCF-005",
+        "sends a request for a user to the S-CSCF it knows without asking the HSS",
+        How::Says(|p| match (cx::request(p, "LIR"), s_cscf(p.setup)) {
+            (Some(lir), Some(server)) if is_of_a_user(p, lir) => {
+                let avps = Avps::new()
+                    .outcome(Outcome::Base(result::SUCCESS))
+                    .text(&d::SERVER_NAME, &server);
+                Said::Answered(vec![cx::made_answer(lir, avps)])
+            }
+            _ => Said::AsWritten,
+        }),
+    ),
+    i_cscf(
+        "i-cscf-asks-once-where-a-user-is",
+        "ICSCF-005",
+        "asks the HSS where a user is for the first request only",
+        How::Door(|_| Remembers::answers("LIR")),
+    ),
+    i_cscf(
+        "i-cscf-calls-the-unknown-absent",
+        "ICSCF-006",
+        "answers 480 for a user whom the HSS does not know",
+        How::Hears(|p| bend_location(p, code::USER_UNKNOWN, code::IDENTITY_NOT_REGISTERED)),
+    ),
+    i_cscf(
+        "i-cscf-calls-the-absent-unknown",
+        "ICSCF-007",
+        "answers 404 for a user who is not registered",
+        How::Hears(|p| bend_location(p, code::IDENTITY_NOT_REGISTERED, code::USER_UNKNOWN)),
+    ),
+    i_cscf(
+        "i-cscf-forwards-to-the-absent",
+        "ICSCF-007",
+        "sends a request for a user who is not registered to some S-CSCF",
+        How::Hears(|p| match (cx::answer(p, "LIA"), s_cscf(p.setup)) {
+            (Some(lia), Some(server)) if is_experimental(lia, code::IDENTITY_NOT_REGISTERED) => {
+                Heard::as_one(cx::bent(lia, |avp| {
+                    avp.is(&d::EXPERIMENTAL_RESULT).then(|| {
+                        Avps::new()
+                            .outcome(Outcome::Base(result::SUCCESS))
+                            .text(&d::SERVER_NAME, &server)
+                    })
+                }))
+            }
+            _ => Heard::AsItCame,
+        }),
+    ),
+    i_cscf(
+        "i-cscf-knows-no-services",
+        "ICSCF-009",
+        "answers 404 for the tracker's service identity",
+        How::Says(|p| match cx::request(p, "LIR") {
+            Some(lir) if is_of_the_tracker(p, lir) => {
+                let avps = Avps::new().outcome(experimental(code::USER_UNKNOWN));
+                Said::Answered(vec![cx::made_answer(lir, avps)])
+            }
+            _ => Said::AsWritten,
+        }),
+    ),
+    i_cscf(
+        "i-cscf-records-its-route",
+        "ICSCF-010",
+        "stays on the path of dialogs",
+        How::Says(|p| {
+            request(p, Mw, &["INVITE", "SUBSCRIBE"], |edit, _| {
+                match own_uri(p) {
+                    Some(uri) => edit.prepend("Record-Route", &format!("<{uri};lr>")),
+                    None => edit,
+                }
+            })
+        }),
+    ),
+    i_cscf(
+        "i-cscf-adds-itself-to-path",
+        "ICSCF-010",
+        "puts itself on the way to who registers",
+        How::Says(|p| {
+            request(p, Mw, &["REGISTER"], |edit, _| match own_uri(p) {
+                Some(uri) => edit.prepend("Path", &format!("<{uri};lr>")),
+                None => edit,
+            })
+        }),
+    ),
+];
+
+fn own_host(passing: &Passing<'_>) -> Option<String> {
+    let node = passing.setup.directory.nodes.get(&passing.setup.name)?;
+    Some(node.host.clone())
+}
+
+/// Where this node is reached on Mw.
+fn own_uri(passing: &Passing<'_>) -> Option<String> {
+    let name = passing.setup.name.as_str();
+    let addr = passing.setup.directory.listener(name, Mw, Format::Sip)?;
+    Some(format!("sip:{}:{}", own_host(passing)?, addr.port()))
+}
+
+/// The first S-CSCF of the directory.
+fn s_cscf(setup: &Setup) -> Option<String> {
+    let (name, node) = setup.directory.first(Role::SCscf)?;
+    let addr = setup.directory.listener(name.as_str(), Mw, Format::Sip)?;
+    Some(format!("sip:{}:{}", node.host, addr.port()))
+}
+
+fn public(request: &Message) -> String {
+    let public = request.text(&d::PUBLIC_IDENTITY).ok().flatten();
+    public.unwrap_or_default().to_owned()
+}
+
+fn is_of_a_user(passing: &Passing<'_>, lir: &Message) -> bool {
+    let public = public(lir);
+    let users = passing.setup.subscribers.iter();
+    users
+        .flat_map(|user| &user.impus)
+        .any(|impu| *impu == public)
+}
+
+fn is_of_the_tracker(passing: &Passing<'_>, lir: &Message) -> bool {
+    let psi = Uri::parse(&passing.setup.directory.tracker_psi);
+    match (psi, Uri::parse(&public(lir))) {
+        (Ok(psi), Ok(public)) => psi.same_user(&public),
+        _ => false,
+    }
+}
+
+fn is_experimental(answer: &Message, code: u32) -> bool {
+    answer.outcome() == Ok(Some(experimental(code)))
+}
+
+fn bend_location(passing: &Passing<'_>, from: u32, to: u32) -> Heard {
+    match cx::answer(passing, "LIA") {
+        Some(lia) if is_experimental(lia, from) => {
+            Heard::as_one(cx::with_outcome(lia, experimental(to)))
+        }
+        _ => Heard::AsItCame,
+    }
+}
+
+/// Asks each question of one kind once, and takes the first answer for all others.
+struct Remembers {
+    question: &'static str,
+    /// Public identities that were asked about, by the identifiers of the question.
+    asked: Notes<String>,
+    /// First answers by public identity.
+    answers: Notes<Message>,
+}
+
+impl Remembers {
+    fn answers(question: &'static str) -> Box<dyn Door> {
+        Box::new(Remembers {
+            question,
+            asked: Notes::default(),
+            answers: Notes::default(),
+        })
+    }
+}
+
+impl Door for Remembers {
+    fn hears(&mut self, passing: &Passing<'_>) -> Heard {
+        let answer = ["UAA", "LIA"]
+            .iter()
+            .find_map(|name| cx::answer(passing, name));
+        if let Some(answer) = answer
+            && let Some(public) = self.asked.get(&identifier(answer))
+            && self.answers.get(public).is_none()
+        {
+            self.answers.put(public, answer.clone());
+        }
+        Heard::AsItCame
+    }
+
+    fn says(&mut self, passing: &Passing<'_>) -> Said {
+        let Some(asked) = cx::request(passing, self.question) else {
+            return Said::AsWritten;
+        };
+        let public = public(asked);
+        if let Some(answer) = self.answers.get(&public) {
+            return Said::Answered(vec![as_answer_to(asked, answer)]);
+        }
+        self.asked.put(&identifier(asked), public);
+        Said::AsWritten
+    }
+}
+
+fn identifier(message: &Message) -> String {
+    let header = message.header();
+    format!("{} {}", header.hop_by_hop, header.end_to_end)
+}
+
+/// An earlier answer with the identifiers of a later request.
+fn as_answer_to(request: &Message, answer: &Message) -> Bytes {
+    let header = Header {
+        hop_by_hop: request.header().hop_by_hop,
+        end_to_end: request.header().end_to_end,
+        ..*answer.header()
+    };
+    cx::under(header, answer, |_| None)
+}
+
+/// Takes each copy of a REGISTER for another one.
+#[derive(Default)]
+struct Forgetful {
+    /// How many copies came, by branch.
+    copies: Notes<u32>,
+}
+
+impl Door for Forgetful {
+    fn hears(&mut self, passing: &Passing<'_>) -> Heard {
+        let Some(register) = passing.request("REGISTER") else {
+            return Heard::AsItCame;
+        };
+        let Some(branch) = top_branch(register) else {
+            return Heard::AsItCame;
+        };
+        let copies = self.copies.get(&branch).copied().unwrap_or(0);
+        self.copies.put(&branch, copies.saturating_add(1));
+        match copies {
+            0 => Heard::AsItCame,
+            _ => with_branch(register, &format!("{branch}{COPY}{copies}"))
+                .map_or(Heard::AsItCame, Heard::as_one),
+        }
+    }
+
+    fn says(&mut self, passing: &Passing<'_>) -> Said {
+        let Some(answer) = passing.response("REGISTER") else {
+            return Said::AsWritten;
+        };
+        let branch = top_branch(answer);
+        match branch.as_deref().and_then(|branch| branch.split_once(COPY)) {
+            Some((branch, _)) => with_branch(answer, branch).map_or(Said::AsWritten, Said::as_one),
+            None => Said::AsWritten,
+        }
+    }
+}
+
+fn top_branch(sip: &sip::Message) -> Option<String> {
+    sip.top_via().ok()?.branch().map(str::to_owned)
+}
+
+fn with_branch(sip: &sip::Message, branch: &str) -> Option<Bytes> {
+    let mut via = sip.top_via().ok()?;
+    via.params.set("branch", Some(branch));
+    let bent = sip
+        .edit()
+        .pop("Via")
+        .prepend("Via", &via.to_string())
+        .finish();
+    Some(bent.bytes().clone())
+}
+
+/// Stands between a branch and the number of its copy.
+const COPY: &str = "-copy-";

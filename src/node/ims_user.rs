@@ -135,6 +135,7 @@ impl ImsUser {
                 k: subscriber.k,
                 opc: subscriber.opc,
             },
+            usim_sqn: subscriber.usim_sqn,
         };
         Some(ImsUser {
             sip: SipEndpoint::new(ports, derive(setup.seed, &["ims-user", "sip"])),
@@ -816,7 +817,7 @@ fn device(
         contact_params,
         call_id: call_id(policy, local, random),
         headers,
-        sec_agree: policy.sec_agree,
+        sec_agree: policy.sec_agree || subscriber.aka,
         expires_in_contact: policy.expires_in_contact,
         reuse_nonce: policy.reuse_nonce,
         names_user_at_first: policy.names_user_at_first,

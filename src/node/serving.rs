@@ -914,6 +914,8 @@ mod tests {
                 service: true,
                 barred: false,
                 may_register: true,
+                aka: false,
+                usim_sqn: 0,
             }]),
             user: Some("es-1".to_owned()),
             contents: Arc::new(vec![content()]),

@@ -151,6 +151,10 @@ pub struct Subscriber {
     pub barred: bool,
     /// Not authorised to register at all.
     pub may_register: bool,
+    /// Has a USIM: authenticates by AKA, and agrees on security with its P-CSCF.
+    pub aka: bool,
+    /// The sequence number its USIM saw last (TS 33.102 6.3.3, clause not verified).
+    pub usim_sqn: u64,
 }
 
 /// A content and its manifest.

@@ -147,6 +147,8 @@ impl Bed {
                 service: true,
                 barred: false,
                 may_register: true,
+                aka: false,
+                usim_sqn: 0,
             }));
             members.push(Member {
                 name: one.name.to_owned(),

@@ -27,6 +27,8 @@ pub struct Account {
     pub domain: String,
     pub password: String,
     pub keys: Keys,
+    /// The sequence number the USIM saw last.
+    pub usim_sqn: u64,
 }
 
 /// What the device says of itself in every REGISTER.
@@ -108,7 +110,7 @@ impl Registration {
     pub fn new(account: Account, device: Device, seed: u64) -> Registration {
         let mut random = Random::new(seed);
         let tag = random.token(10);
-        let usim = Usim::new(account.keys.clone(), Sqn::default());
+        let usim = Usim::new(account.keys.clone(), Sqn::new(account.usim_sqn));
         Registration {
             account,
             device,
@@ -421,6 +423,7 @@ mod tests {
                 k: [7; 16],
                 opc: [9; 16],
             },
+            usim_sqn: 0,
         };
         let device = Device {
             contact: "sip:192.0.2.10:5070;transport=tcp".to_owned(),

@@ -200,6 +200,8 @@ fn subscriber(subscriber: &crate::suite::Subscriber) -> Subscriber {
         service: subscriber.service,
         barred: subscriber.barred,
         may_register: subscriber.may_register,
+        aka: subscriber.aka,
+        usim_sqn: subscriber.usim_sqn,
     }
 }
 

@@ -27,6 +27,10 @@ pub struct Subscriber {
     pub barred: bool,
     /// False: not authorised to register at all.
     pub may_register: bool,
+    /// Has a USIM: authenticates by AKA, and agrees on security with its P-CSCF.
+    pub aka: bool,
+    /// The sequence number its USIM saw last (TS 33.102 6.3.3, clause not verified).
+    pub usim_sqn: u64,
 }
 
 impl Subscribers {
@@ -71,6 +75,8 @@ impl Subscriber {
         let service = flag("service", true);
         let barred = flag("barred", false);
         let may_register = flag("may-register", true);
+        let aka = flag("aka", false);
+        let usim_sqn = table.get("usim-sqn").map_or(Some(0), |v| v.number());
         table.refuse_unknown();
         if impus.is_empty() {
             value.note("a subscriber without public identity, expected one at least");
@@ -85,6 +91,8 @@ impl Subscriber {
             service: service?,
             barred: barred?,
             may_register: may_register?,
+            aka: aka?,
+            usim_sqn: usim_sqn?,
         })
     }
 }

@@ -258,8 +258,15 @@ impl Register {
         let Some(subscriber) = &record.subscriber else {
             return Err(experimental(cx::USER_UNKNOWN));
         };
-        let items = match mar.scheme.as_str() {
-            SCHEME_DIGEST | SCHEME_UNKNOWN => {
+        let scheme = match (mar.scheme.as_str(), subscriber.aka) {
+            (SCHEME_UNKNOWN, true) => SCHEME_AKA,
+            (SCHEME_UNKNOWN, false) => SCHEME_DIGEST,
+            // Whoever has a USIM never had a password.
+            (SCHEME_DIGEST, true) => return Err(experimental(cx::AUTH_SCHEME_NOT_SUPPORTED)),
+            (scheme, _) => scheme,
+        };
+        let items = match scheme {
+            SCHEME_DIGEST => {
                 vec![digest_item(
                     subscriber,
                     &self.directory.domain,

@@ -138,6 +138,8 @@ fn setup(name: &str, role: Role, policy: &Policy) -> Setup {
         service: true,
         barred: false,
         may_register,
+        aka: false,
+        usim_sqn: 0,
     };
     Setup {
         name: NodeName::new(name),

@@ -17,7 +17,7 @@ use crate::{
     },
     spec::{Format, RefPoint, Role},
     time::At,
-    wire::sip::{Edit, Message},
+    wire::sip::{Builder, Edit, Message},
 };
 
 #[derive(Debug)]
@@ -41,6 +41,10 @@ impl PCscf {
         source: &Source,
         out: &mut Outbox,
     ) -> Result<(), Refusal> {
+        let verified = request.values("Security-Verify");
+        if !verified.is_empty() && verified != [SECURITY_SERVER] {
+            return self.disagree(at, txn, request, out);
+        }
         let identity = request.to().map_err(|_| UNREADABLE)?.uri;
         let contacts = request.addrs("Contact").map_err(|_| UNREADABLE)?;
         let (icscf, _) = self.directory.first(Role::ICscf).ok_or(NOWHERE)?;
@@ -78,6 +82,26 @@ impl PCscf {
             edit.finish(),
             out,
         );
+        Ok(())
+    }
+
+    /// What we offered was changed on its way to the UE (RFC 3329 2.3.1, clause not verified).
+    fn disagree(
+        &mut self,
+        at: At,
+        txn: ServerTxn,
+        request: &Message,
+        out: &mut Outbox,
+    ) -> Result<(), Refusal> {
+        out.note(
+            "refused",
+            "REGISTER 494: Security-Verify is not what was offered",
+        );
+        let tag = self.random.token(10);
+        let refusal = Builder::response(request, 494, "Security Agreement Required", Some(&tag))
+            .header("Security-Server", SECURITY_SERVER)
+            .finish();
+        self.sip.respond(at, txn, refusal, false, out);
         Ok(())
     }
 

@@ -202,6 +202,8 @@ fn subscriber(id: &str) -> Subscriber {
         service: true,
         barred: false,
         may_register: true,
+        aka: false,
+        usim_sqn: 0,
     }
 }
 
@@ -309,6 +311,7 @@ fn registration(id: &str, password: &str) -> Registration {
             k: user.k,
             opc: user.opc,
         },
+        usim_sqn: 0,
     };
     let device = Device {
         contact: format!("sip:{id}@192.0.2.10:5070;transport=tcp"),

@@ -61,6 +61,8 @@ fn subscriber(id: &str) -> Subscriber {
         service: id != "ue-c",
         barred: false,
         may_register: true,
+        aka: false,
+        usim_sqn: 0,
     }
 }
 

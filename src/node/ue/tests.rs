@@ -142,6 +142,8 @@ pub(in crate::node) fn setup(options: Options) -> Setup {
             service: true,
             barred: false,
             may_register: true,
+            aka: false,
+            usim_sqn: 0,
         }]),
         user: Some("ue-a".to_owned()),
         contents: Arc::new(vec![content()]),

@@ -21,6 +21,8 @@ fn subscriber(id: &str) -> Subscriber {
         service: true,
         barred: false,
         may_register: true,
+        aka: false,
+        usim_sqn: 0,
     }
 }
 

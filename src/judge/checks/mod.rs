@@ -8,6 +8,7 @@ mod integrity;
 mod peer_choice;
 mod proxying;
 mod registration;
+mod repeating;
 mod session;
 mod silence;
 mod status;
@@ -60,6 +61,11 @@ pub const TABLE: &[Check] = &[
         name: "registration",
         summary: "REGISTER and its answer carry what each hop must put there",
         judge: registration::judge,
+    },
+    Check {
+        name: "repeating",
+        summary: "requests over UDP are sent again when their time has come",
+        judge: repeating::judge,
     },
     Check {
         name: "session",

@@ -188,6 +188,11 @@ decisions! {
         octets_withheld: u64 = [0],
         /// Whether the first octet of each piece it sends is wrong.
         pollutes: bool = [false],
+        /// Whether pieces are given away that are not held.
+        serves_unheld: bool = [false],
+        /// Whether a SEND of more than 2048 octets leaves its end open, so that it can be interrupted
+        /// (RFC 4975 7.1.1).
+        interruptible: bool = [true],
         /// Octets a SEND carries (RFC 4975 7.1.1: above 2048 it must be interruptible, and says so).
         msrp_chunk: usize = [2048, 8192, 16384],
         /// Whether Failure-Report is written although it has its default value (RFC 4975 7.1.2).

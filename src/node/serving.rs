@@ -59,6 +59,16 @@ pub struct Held {
 }
 
 impl Shelf {
+    /// Every piece of every content.
+    fn of_everything(setup: &Setup) -> Shelf {
+        let mut shelf = Shelf::default();
+        for content in setup.contents.iter() {
+            let all: Vec<u32> = content.pieces.iter().map(|piece| piece.n).collect();
+            shelf.put(content, &all);
+        }
+        shelf
+    }
+
     /// What a node is set up to hold.
     pub fn of(setup: &Setup) -> Shelf {
         let mut shelf = Shelf::default();
@@ -322,6 +332,7 @@ pub fn bent(octets: &Bytes, policy: &ServingPolicy) -> Bytes {
 pub fn msrp_habits(policy: &ServingPolicy) -> MsrpHabits {
     MsrpHabits {
         chunk: policy.msrp_chunk,
+        interruptible: policy.interruptible,
         says_failure_report: policy.says_failure_report,
         ..MsrpHabits::default()
     }
@@ -334,6 +345,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Serving {
     pub shelf: Shelf,
+    /// What it gives away without holding it; canonically nothing.
+    unheld: Shelf,
     msrp: MsrpEndpoint,
     http: HttpServer,
     calls: BTreeMap<DialogId, Call>,
@@ -373,6 +386,10 @@ impl Serving {
         let policy = setup.policy.serving.clone();
         Serving {
             shelf: Shelf::of(setup),
+            unheld: match policy.serves_unheld {
+                true => Shelf::of_everything(setup),
+                false => Shelf::default(),
+            },
             msrp: MsrpEndpoint::new(
                 msrp_habits(&policy),
                 derive(setup.seed, &["serving", "msrp"]),
@@ -642,14 +659,7 @@ impl Serving {
 
     /// The swarm and the octets a media line asks for, if they are held.
     fn find(&self, asked: &AskedPiece) -> Option<(String, Bytes)> {
-        let swarm = self.shelf.select(&asked.selector)?;
-        let held = self.shelf.get(swarm)?;
-        let (first, len) = match asked.range {
-            Some(range) => range.within(held.size)?,
-            None => (0, held.size),
-        };
-        let octets = held.octets(Octets::new(first, len)?)?;
-        Some((swarm.to_owned(), octets))
+        find_in(&self.shelf, asked).or_else(|| find_in(&self.unheld, asked))
     }
 
     fn told_selector(&self, swarm: &str, asked: &FileSelector) -> Option<FileSelector> {
@@ -735,7 +745,11 @@ impl Serving {
             ServerEvent::Request {
                 served, request, ..
             } => {
-                let response = content_response(&self.shelf, &request, &self.policy);
+                let held = content_response(&self.shelf, &request, &self.policy);
+                let response = match (held.status(), self.policy.serves_unheld) {
+                    (404, true) => content_response(&self.unheld, &request, &self.policy),
+                    _ => held,
+                };
                 if matches!(response.status(), 200 | 206)
                     && let Some(swarm) = swarm_of(&request)
                 {
@@ -783,6 +797,17 @@ impl Serving {
             self.msrp.end(leg.session, out);
         }
     }
+}
+
+fn find_in(shelf: &Shelf, asked: &AskedPiece) -> Option<(String, Bytes)> {
+    let swarm = shelf.select(&asked.selector)?;
+    let held = shelf.get(swarm)?;
+    let (first, len) = match asked.range {
+        Some(range) => range.within(held.size)?,
+        None => (0, held.size),
+    };
+    let octets = held.octets(Octets::new(first, len)?)?;
+    Some((swarm.to_owned(), octets))
 }
 
 /// The offer an INVITE carries, or the answer that says why there is none: 415 for another type, 488 for

@@ -317,7 +317,7 @@ pub fn answer(
     session
 }
 
-/// How an endpoint sends; each value is lawful (RFC 4975 7.1.1, 7.1.2).
+/// How an endpoint sends (RFC 4975 7.1.1, 7.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MsrpHabits {
     /// Octets a SEND carries, 2048 at least; larger ones are announced as interruptible.
@@ -326,6 +326,8 @@ pub struct MsrpHabits {
     pub window: usize,
     /// Whether one connection carries several sessions to the same place (RFC 4975 5.4).
     pub shares: bool,
+    /// Whether SENDs above 2048 octets leave their end open (RFC 4975 7.1.1: they must).
+    pub interruptible: bool,
     /// Whether `Failure-Report: yes` is written although it is the default.
     pub says_failure_report: bool,
 }
@@ -336,6 +338,7 @@ impl Default for MsrpHabits {
             chunk: 2048,
             window: 256,
             shares: true,
+            interruptible: true,
             says_failure_report: false,
         }
     }
@@ -870,7 +873,7 @@ impl MsrpEndpoint {
             // RFC 4975 7.1.1: more than 2048 octets only with `*` as the end of the range.
             let range = ByteRange {
                 start: first as u64 + 1,
-                end: (body.len() <= 2048).then_some(end as u64),
+                end: (body.len() <= 2048 || !habits.interruptible).then_some(end as u64),
                 total: Some(total as u64),
             };
             let mut chunk = head(&running.agreed, &transaction, "SEND")

@@ -138,7 +138,20 @@ pub fn ask(
     request: &http::Request,
     change: impl Fn(&str, &str) -> Option<String>,
 ) -> http::Request {
-    let mut builder = http::Request::build(request.method(), request.target());
+    asked_at(request, request.target(), change)
+}
+
+/// An HTTP request for another target.
+pub fn ask_at(request: &http::Request, target: &str) -> http::Request {
+    asked_at(request, target, |_, value| Some(value.to_owned()))
+}
+
+fn asked_at(
+    request: &http::Request,
+    target: &str,
+    change: impl Fn(&str, &str) -> Option<String>,
+) -> http::Request {
+    let mut builder = http::Request::build(request.method(), target);
     for (name, value) in request.headers().filter(|(name, _)| !is_of_body(name)) {
         if let Some(value) = change(name, &value) {
             builder = builder.header(name, &value);

@@ -49,6 +49,8 @@ const TABLES: &[&[Deviation]] = &[
     ue::fetching::TABLE,
     ue::transactions::TABLE,
     ue::holding::TABLE,
+    ue::reporting::TABLE,
+    ue::sending::TABLE,
     core::P_CSCF,
     core::I_CSCF,
     core::S_CSCF,
@@ -144,7 +146,17 @@ impl Door for Loose {
 mod tests {
     use std::collections::BTreeSet;
 
+    use bytes::Bytes;
+
     use super::*;
+    use crate::{
+        io::{Input, LinkEvent, Outbox},
+        node::testbed::{Bed, Cast},
+        random::Random,
+        spec::{Architecture, Delivery, Format, RefPoint},
+        time::At,
+        wire::frame::{Frame, LinkId, Party, Security},
+    };
 
     #[test]
     fn each_deviation_has_a_name_of_its_own_and_somebody_to_play_it() {
@@ -153,5 +165,173 @@ mod tests {
             assert!(names.insert(deviation.name), "{}", deviation.name);
             assert!(!deviation.roles.is_empty(), "{}", deviation.name);
         }
+    }
+
+    /// Says what it hears.
+    struct Parrot(Role);
+
+    impl Node for Parrot {
+        fn role(&self) -> Role {
+            self.0
+        }
+
+        fn handle(&mut self, _: At, input: Input<'_>, out: &mut Outbox) {
+            if let Input::Frame(frame) = input {
+                match frame.link {
+                    Some(link) => out.send(link, frame.bytes.clone()),
+                    None => out.datagram(frame.on, frame.src, frame.bytes.clone()),
+                }
+            }
+        }
+    }
+
+    const CAST: &[Cast] = &[
+        Cast {
+            name: "ue-a",
+            role: Role::Ue,
+            ip: "192.0.2.10",
+            listens: &[
+                (RefPoint::Gm, Format::Sip, 5070),
+                (RefPoint::Data, Format::Msrp, 2855),
+            ],
+            user: Some("ue-a"),
+            holds: &[1],
+        },
+        Cast {
+            name: "p-cscf",
+            role: Role::PCscf,
+            ip: "192.0.2.1",
+            listens: &[(RefPoint::Gm, Format::Sip, 5060)],
+            user: None,
+            holds: &[],
+        },
+    ];
+
+    /// Messages of every format a door meets, whole.
+    fn messages() -> Vec<(Format, Bytes)> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/messages/rfc4475");
+        let torture = std::fs::read_dir(folder).expect("the torture messages");
+        let mut found: Vec<(Format, Bytes)> = torture
+            .filter_map(|entry| Some((Format::Sip, std::fs::read(entry.ok()?.path()).ok()?.into())))
+            .collect();
+        found.sort();
+        let sdp = "v=0\r\no=- 1 1 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\n\
+                   m=message 2855 TCP/MSRP *\r\na=recvonly\r\na=sendonly\r\na=setup:active\r\n\
+                   a=path:msrp://192.0.2.10:2855/s1;tcp\r\na=file-range:1-18446744073709551615\r\n\
+                   a=file-selector:name:\"../x\" size:9 hash:sha-1:00\r\na=file-transfer-id:t\r\n\
+                   m=message 0 TCP/MSRP *\r\na=file-range:0-0\r\n";
+        let ppstp = "{\"PPSPTrackerProtocol\":{\"version\":1,\"response_type\":0,\"error_code\":0,\
+                     \"transaction_id\":\"1\",\"swarm_result\":[{\"swarm_id\":\"m\",\"result\":0,\
+                     \"peer_group\":{\"peer_info\":[]}}]}}";
+        let head = "Via: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>\r\n\
+                    Call-ID: 1\r\nContact: <sip:a@b>;expires=4294967295\r\nRoute: <sip:x;lr>\r\n\
+                    Require: path\r\nRetry-After: 4294967296 (x)\r\nExpires: 4294967295\r\n";
+        for method in [
+            "INVITE",
+            "REGISTER",
+            "SUBSCRIBE",
+            "NOTIFY",
+            "PUBLISH",
+            "BYE",
+            "PRACK",
+        ] {
+            for (kind, body) in [
+                ("application/sdp", sdp),
+                ("application/ppsp-tracker+json", ppstp),
+            ] {
+                for start in [
+                    &format!("{method} sip:c@d SIP/2.0"),
+                    "SIP/2.0 200 OK",
+                    "SIP/2.0 401 U",
+                ] {
+                    let text = format!(
+                        "{start}\r\n{head}CSeq: 4294967295 {method}\r\nContent-Type: {kind}\r\n\
+                         Content-Length: {}\r\n\r\n{body}",
+                        body.len()
+                    );
+                    found.push((Format::Sip, text.into()));
+                }
+            }
+        }
+        for text in [
+            "GET /content/..%2fx HTTP/1.1\r\nHost: h\r\nRange: bytes=0-18446744073709551615\r\n\r\n",
+            "HTTP/1.1 206 P\r\nContent-Range: bytes 0-0/*\r\nContent-Length: 1\r\n\r\nx",
+            "HTTP/1.1 206 P\r\nContent-Range: bytes */9\r\nContent-Length: 0\r\n\r\n",
+        ] {
+            found.push((Format::Http, text.into()));
+        }
+        for text in [
+            "MSRP a SEND\r\nTo-Path: msrp://192.0.2.10:2855/s1;tcp\r\nFrom-Path: msrp://h:1/s;tcp\r\n\
+             Byte-Range: 18446744073709551615-*/*\r\nContent-Type: a/b\r\n\r\nx\r\n-------a$\r\n",
+            "MSRP a 481 No\r\nTo-Path: msrp://h:1/s;tcp\r\nFrom-Path: msrp://h:1/s;tcp\r\n-------a$\r\n",
+        ] {
+            found.push((Format::Msrp, text.into()));
+        }
+        found
+    }
+
+    #[test]
+    fn no_door_panics_on_any_message() {
+        let bed = Bed::new(CAST, Architecture::Registered, Delivery::Delegate);
+        let messages = messages();
+        let mut random = Random::new(1);
+        for deviation in all() {
+            let setup = bed.setup_of("ue-a");
+            let role = deviation.roles[0];
+            let build = |_| Some(Box::new(Parrot(role)) as Box<dyn Node>);
+            let mut node = deviation.play(setup, build).expect("a node");
+            let mut out = Outbox::default();
+            for (number, (format, bytes)) in messages.iter().enumerate() {
+                for round in 0..4 {
+                    let link = Some(LinkId(number as u64)).filter(|_| round % 2 == 0);
+                    let mut octets = bytes.to_vec();
+                    if round > 1 && !octets.is_empty() {
+                        let at = random.below(octets.len() as u64) as usize;
+                        octets[at] = random.below(256) as u8;
+                    }
+                    meet(&mut *node, *format, link, octets.into(), &mut out);
+                }
+            }
+        }
+    }
+
+    /// A message comes to a node.
+    fn meet(
+        node: &mut dyn Node,
+        format: Format,
+        link: Option<LinkId>,
+        bytes: Bytes,
+        out: &mut Outbox,
+    ) {
+        let there = "192.0.2.1:5060".parse().expect("an address");
+        let here = "192.0.2.10:5070".parse().expect("an address");
+        let on = match format {
+            Format::Sip => RefPoint::Gm,
+            _ => RefPoint::Data,
+        };
+        if let Some(link) = link {
+            let accepted = LinkEvent::Accepted {
+                on,
+                format,
+                from: there,
+                local: here,
+                security: Security::Plain,
+            };
+            node.handle(At::ZERO, Input::Link(link, accepted), out);
+        }
+        let frame = Frame {
+            from: Party::Unknown(there),
+            to: Party::Unknown(here),
+            src: there,
+            dst: here,
+            on,
+            format,
+            link,
+            security: Security::Plain,
+            bytes,
+            framed: true,
+        };
+        node.handle(At::ZERO, Input::Frame(&frame), out);
+        out.drain().for_each(drop);
     }
 }

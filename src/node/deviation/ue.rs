@@ -6,6 +6,8 @@ pub(super) mod fetching;
 pub(super) mod holding;
 mod offers;
 pub(super) mod registering;
+pub(super) mod reporting;
+pub(super) mod sending;
 pub(super) mod transactions;
 
 use super::{Deviation, How};
@@ -13,6 +15,9 @@ use crate::spec::Role;
 
 /// Whoever registers with IMS as a user.
 const USERS: &[Role] = &[Role::Ue, Role::UserPeer];
+
+/// Whoever asks: a user peer that went wrong the same way would never come to hold anything.
+const ASKERS: &[Role] = &[Role::Ue];
 
 /// Whoever serves pieces over IMS.
 const HOLDERS: &[Role] = &[Role::UserPeer, Role::EdgeServer, Role::OriginServer];
@@ -30,6 +35,19 @@ const fn of_users(
         requirement,
         summary,
         how,
+    }
+}
+
+/// A deviation of whoever asks.
+const fn of_askers(
+    name: &'static str,
+    requirement: &'static str,
+    summary: &'static str,
+    how: How,
+) -> Deviation {
+    Deviation {
+        roles: ASKERS,
+        ..of_users(name, requirement, summary, how)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::of_users;
+use super::{of_askers, of_users};
 use crate::{
     node::{
         Setup,
@@ -94,13 +94,13 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
             }
         }),
     ),
-    of_users(
+    of_askers(
         "ue-joins-without-a-mode",
         "PPSTP-061",
         "leaves peer_mode out of its CONNECT",
         How::Says(|passing| unnamed(passing, "CONNECT", "peer_mode")),
     ),
-    of_users(
+    of_askers(
         "ue-joins-as-nobody",
         "PPSTP-061",
         "leaves peer_id out of its CONNECT",

@@ -246,7 +246,11 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "ue-leaves-gaps",
         "UE-017",
         "asks for each piece without its first octet",
-        How::Door(|_| Box::new(Ranged::new(|first, last| ((first + 1).min(last), last)))),
+        How::Door(|_| {
+            Box::new(Ranged::new(|first, last| {
+                (first.saturating_add(1).min(last), last)
+            }))
+        }),
     ),
     of_users(
         "ue-asks-for-overlapping-pieces",

@@ -80,6 +80,62 @@ impl Door for Reworded {
     }
 }
 
+/// Misreads some lines of the offers that come, and answers as if it had not.
+pub struct Misread {
+    fits: fn(&Message) -> bool,
+    change: fn(&Message, &str) -> Option<String>,
+    /// By Call-ID: media line, and the line as it came.
+    offers: bend::Notes<Vec<(usize, String)>>,
+}
+
+impl Misread {
+    pub fn new(
+        fits: fn(&Message) -> bool,
+        change: fn(&Message, &str) -> Option<String>,
+    ) -> Misread {
+        Misread {
+            fits,
+            change,
+            offers: bend::Notes::default(),
+        }
+    }
+}
+
+impl Door for Misread {
+    fn hears(&mut self, passing: &Passing<'_>) -> Heard {
+        let invite = passing
+            .request("INVITE")
+            .filter(|invite| (self.fits)(invite));
+        bend::heard(invite.and_then(|invite| {
+            let mut came = Vec::new();
+            let bent = bend::sdp(invite, |media, line| match (self.change)(invite, line) {
+                Some(changed) => {
+                    came.push((media, line.to_owned()));
+                    Line::As(changed)
+                }
+                None => Line::Kept,
+            });
+            self.offers.put(&invite.call_id().ok()?, came);
+            bent
+        }))
+    }
+
+    fn says(&mut self, passing: &Passing<'_>) -> Said {
+        let attribute = |line: &str| line.split(':').next().map(str::to_owned);
+        let answer = passing.response("INVITE");
+        bend::said(answer.and_then(|answer| {
+            let came = self.offers.get(&answer.call_id().ok()?)?;
+            bend::sdp(answer, |media, line| {
+                let mut same = came.iter().filter(|(of, _)| *of == media);
+                match same.find(|(_, came)| attribute(came) == attribute(line)) {
+                    Some((_, came)) => Line::As(came.clone()),
+                    None => Line::Kept,
+                }
+            })
+        }))
+    }
+}
+
 /// A line that says a file range, with another.
 pub fn of_range(line: &str, change: impl FnOnce(u64, u64) -> (u64, u64)) -> Option<New> {
     let range = FileRange::parse(line.strip_prefix(RANGE)?).ok()?;

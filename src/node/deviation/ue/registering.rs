@@ -1,6 +1,6 @@
 //! What a UE can do wrong while it registers, and with what the registration gave it.
 
-use super::{HOLDERS, of_users};
+use super::{ASKERS, HOLDERS, of_askers, of_users};
 use crate::{
     node::{
         deviation::{Deviation, Heard, How, Passing, Said, bend},
@@ -13,7 +13,7 @@ use crate::{
 pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
     Deviation {
         name: "ue-asks-without-being-registered",
-        roles: &[Role::Ue],
+        roles: ASKERS,
         requirement: "REG-001",
         summary: "takes the challenge to its REGISTER for a 200 and goes on",
         how: How::Hears(accepted_at_once),
@@ -61,13 +61,13 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "leaves nonce and response out of its first REGISTER",
         How::Says(no_nonce),
     ),
-    of_users(
+    of_askers(
         "ue-preloads-no-service-route",
         "REG-009",
         "routes by its P-CSCF alone",
         How::Setup(|setup| setup.policy.ua.preloads_service_route = false),
     ),
-    of_users(
+    of_askers(
         "ue-turns-its-route-round",
         "REG-009",
         "writes its preloaded route in reverse order",
@@ -94,7 +94,7 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
             )
         }),
     ),
-    of_users(
+    of_askers(
         "ue-publishes-without-its-service-route",
         "REG-009",
         "routes PUBLISH by its P-CSCF alone, all else as it should",

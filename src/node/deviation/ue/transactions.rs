@@ -1,10 +1,10 @@
-//! What the transaction layer of a UE can do wrong.
+//! What the transaction layer of a UE, and of whoever serves pieces, can do wrong.
 
-use super::of_users;
+use super::{of_holders, of_users};
 use crate::{
     node::deviation::{Deviation, Door, Heard, How, Passing, Said, bend},
     spec::RefPoint,
-    wire::sip::Message,
+    wire::sip::{Builder, Message},
 };
 
 pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
@@ -80,6 +80,47 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
             setup.path_mtu.insert(RefPoint::Gm, 1_700);
         }),
     ),
+    of_holders(
+        "holder-says-200-once",
+        "ERR-004",
+        "does not repeat its 200 to an INVITE, acknowledged or not",
+        How::Door(|_| Box::new(OnceAccepted::default())),
+    ),
+    of_holders(
+        "holder-answers-a-copy-under-another-tag",
+        "ERR-005",
+        "makes up another To tag when it answers the same request again",
+        How::Door(|_| Box::new(Retagged::default())),
+    ),
+    of_holders(
+        "holder-takes-a-copy-for-a-request-of-its-own",
+        "ERR-005",
+        "does what a request asks again when a copy of it comes",
+        How::Door(|_| Box::new(Anew::of(|_| true))),
+    ),
+    of_holders(
+        "holder-takes-a-late-copy-for-a-call-of-its-own",
+        "ERR-006",
+        "begins another session when an INVITE comes again after its 200",
+        How::Door(|_| Box::new(Anew::of(|method| method == "INVITE"))),
+    ),
+    of_holders(
+        "holder-accepts-any-prack",
+        "ERR-016",
+        "answers 200 to a PRACK that nothing waits for",
+        How::Hears(|passing| match passing.request("PRACK") {
+            Some(prack) => Heard::Answer(vec![
+                Builder::response(prack, 200, "OK", None).finish().into(),
+            ]),
+            None => Heard::AsItCame,
+        }),
+    ),
+    of_holders(
+        "holder-waits-for-an-ack-for-ever",
+        "ERR-023",
+        "does not end a session that was never acknowledged",
+        How::Door(|_| Box::new(Acknowledged::default())),
+    ),
 ];
 
 /// Sends requests of some methods no more than once, or as often as it is told.
@@ -145,7 +186,7 @@ impl Door for EveryOther {
 fn cancelled_at_once(passing: &Passing<'_>) -> Said {
     let cancel = passing.request("INVITE").and_then(|invite| {
         let number = invite.cseq().ok()?.number;
-        let mut cancel = crate::wire::sip::Builder::request("CANCEL", invite.request_uri()?);
+        let mut cancel = Builder::request("CANCEL", invite.request_uri()?);
         for name in ["Via", "Max-Forwards", "Route", "From", "To", "Call-ID"] {
             for value in invite.values(name) {
                 cancel = cancel.header(name, &value);
@@ -156,5 +197,128 @@ fn cancelled_at_once(passing: &Passing<'_>) -> Said {
     match cancel {
         Some(cancel) => Said::Instead(vec![passing.bytes.clone(), cancel.into()]),
         None => Said::AsWritten,
+    }
+}
+
+/// Says a 200 to an INVITE once.
+#[derive(Default)]
+struct OnceAccepted(bend::Notes<()>);
+
+impl Door for OnceAccepted {
+    fn says(&mut self, passing: &Passing<'_>) -> Said {
+        let accepted = passing
+            .response("INVITE")
+            .filter(|sip| sip.status() == Some(200));
+        let Some(key) = accepted.and_then(key) else {
+            return Said::AsWritten;
+        };
+        if self.0.get(&key).is_some() {
+            return Said::Nothing;
+        }
+        self.0.put(&key, ());
+        Said::AsWritten
+    }
+}
+
+/// Answers each copy under a To tag of its own.
+#[derive(Default)]
+struct Retagged(bend::Notes<u32>);
+
+impl Door for Retagged {
+    fn says(&mut self, passing: &Passing<'_>) -> Said {
+        let answer = passing
+            .message
+            .sip()
+            .filter(|sip| sip.status() >= Some(200));
+        let Some((answer, key)) = answer.and_then(|answer| Some((answer, key(answer)?))) else {
+            return Said::AsWritten;
+        };
+        let copies = self.0.get(&key).map_or(0, |copies| *copies + 1);
+        self.0.put(&key, copies);
+        if copies == 0 {
+            return Said::AsWritten;
+        }
+        bend::said(answer.to().ok().and_then(|mut to| {
+            let tag = format!("{}{copies}", to.tag()?);
+            to.params.set("tag", Some(&tag));
+            Some(answer.edit().set("To", &to.to_string()).finish())
+        }))
+    }
+}
+
+/// Hears each copy of some requests as a request of its own.
+struct Anew {
+    fits: fn(&str) -> bool,
+    /// By branch and method: how many came.
+    seen: bend::Notes<u32>,
+    /// The branch that came, by the one that was heard.
+    came: bend::Notes<String>,
+}
+
+impl Anew {
+    fn of(fits: fn(&str) -> bool) -> Anew {
+        Anew {
+            fits,
+            seen: bend::Notes::default(),
+            came: bend::Notes::default(),
+        }
+    }
+}
+
+/// A message whose topmost Via has another branch.
+fn rebranched(message: &Message, branch: &str) -> Option<Message> {
+    let mut via = message.top_via().ok()?;
+    via.params.set("branch", Some(branch));
+    let edit = message.edit().pop("Via");
+    Some(edit.prepend("Via", &via.to_string()).finish())
+}
+
+impl Door for Anew {
+    fn hears(&mut self, passing: &Passing<'_>) -> Heard {
+        let request = passing.message.sip().filter(|sip| {
+            sip.is_request()
+                && !matches!(sip.method(), "ACK" | "CANCEL")
+                && (self.fits)(sip.method())
+        });
+        bend::heard(request.and_then(|request| {
+            let branch = request.top_via().ok()?.branch()?.to_owned();
+            let key = format!("{branch} {}", request.method());
+            let copies = self.seen.get(&key).map_or(0, |copies| *copies + 1);
+            self.seen.put(&key, copies);
+            (copies > 0).then_some(())?;
+            let other = format!("{branch}c{copies}");
+            self.came.put(&other, branch);
+            rebranched(request, &other)
+        }))
+    }
+
+    fn says(&mut self, passing: &Passing<'_>) -> Said {
+        let answer = passing.message.sip().filter(|sip| !sip.is_request());
+        bend::said(answer.and_then(|answer| {
+            let heard = answer.top_via().ok()?;
+            let came = self.came.get(heard.branch()?)?.clone();
+            rebranched(answer, &came)
+        }))
+    }
+}
+
+/// Ends only sessions that were acknowledged.
+#[derive(Default)]
+struct Acknowledged(bend::Notes<()>);
+
+impl Door for Acknowledged {
+    fn hears(&mut self, passing: &Passing<'_>) -> Heard {
+        if let Some(Ok(call)) = passing.request("ACK").map(Message::call_id) {
+            self.0.put(&call, ());
+        }
+        Heard::AsItCame
+    }
+
+    fn says(&mut self, passing: &Passing<'_>) -> Said {
+        let call = passing.request("BYE").and_then(|bye| bye.call_id().ok());
+        match call.is_some_and(|call| self.0.get(&call).is_none()) {
+            true => Said::Nothing,
+            false => Said::AsWritten,
+        }
     }
 }

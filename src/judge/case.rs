@@ -6,7 +6,7 @@ use super::{Blame, Evidence, Finding, Verdict};
 use crate::{
     io::Action,
     spec::{Requirement, Role, Strength},
-    suite::{Content, Do, Instance, Suite, Topology, Verb},
+    suite::{Content, Do, Instance, Node, Suite, Topology, Verb},
     trace::{Cast, CastNode},
     wire::frame::Party,
 };
@@ -91,23 +91,11 @@ impl Case<'_> {
         announced.flatten().collect()
     }
 
-    /// The edges that hold a piece from the start.
-    pub fn edges_holding(&self, content: &str, piece: u32) -> Vec<String> {
-        let nodes = self
-            .topology()
-            .map(|topology| &topology.nodes[..])
-            .unwrap_or_default();
-        nodes
-            .iter()
-            .filter(|node| node.role == Role::EdgeServer)
-            .filter(|node| {
-                self.instance
-                    .holds(node)
-                    .iter()
-                    .any(|(name, held)| name == content && held.contains(&piece))
-            })
-            .map(|node| node.name.to_string())
-            .collect()
+    /// The nodes of a role, as the topology has them.
+    pub fn nodes_of(&self, role: Role) -> impl Iterator<Item = &Node> {
+        let topology = self.topology().into_iter();
+        let nodes = topology.flat_map(|topology| &topology.nodes);
+        nodes.filter(move |node| node.role == role)
     }
 
     /// Where the nodes of a role are.

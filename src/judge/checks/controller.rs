@@ -6,7 +6,10 @@ use std::net::IpAddr;
 use crate::{
     judge::{Case, Finding, evidence::Seen},
     spec::{RefPoint, Role},
-    wire::http::{Ranges, Request},
+    wire::{
+        cdn_session::{Holdings, NAMES},
+        http::{Ranges, Request},
+    },
 };
 
 pub fn judge(case: &Case<'_>) -> Vec<Finding> {
@@ -59,26 +62,26 @@ fn asks_rightly(case: &Case<'_>, seen: &Seen<'_>, request: &Request) -> Option<F
     let wanted = content.pieces.iter().filter(|piece| {
         piece.first < asked.first.saturating_add(asked.len) && asked.first < piece.first + piece.len
     });
-    for piece in wanted {
-        let holders = case.edges_holding(&content.name, piece.n);
-        // An edge that must fetch the piece first, or an origin, is for when no holder is left to ask.
-        let left = holders
-            .iter()
-            .filter(|holder| !was_asked(case, seen, holder))
-            .count();
-        if !holders.iter().any(|holder| holder == edge.as_str()) && left > 0 {
-            return case.breach(
-                &seen.frame.from,
-                "CTRL-001",
-                format!(
-                    "piece {} asked of {}, which holds it",
-                    piece.n,
-                    holders.join(" or ")
-                ),
-                format!("asked of {edge}"),
-                events,
-            );
-        }
+    let wanted: Vec<u32> = wanted.map(|piece| piece.n).collect();
+    let holders = edges_holding(case, &content.name, &wanted, seen.index);
+    // An edge that must fetch first, or an origin, is for when no holder is left to ask.
+    let left = holders
+        .iter()
+        .filter(|holder| !was_asked(case, seen, holder))
+        .count();
+    if !holders.iter().any(|holder| holder == edge.as_str()) && left > 0 {
+        let numbers: Vec<String> = wanted.iter().map(u32::to_string).collect();
+        return case.breach(
+            &seen.frame.from,
+            "CTRL-001",
+            format!(
+                "piece {} asked of {}, which holds it",
+                numbers.join(" and "),
+                holders.join(" or ")
+            ),
+            format!("asked of {edge}"),
+            events,
+        );
     }
     let clients: Vec<IpAddr> = case.addresses_of(Role::Ue);
     match asked.client {
@@ -91,6 +94,28 @@ fn asks_rightly(case: &Case<'_>, seen: &Seen<'_>, request: &Request) -> Option<F
             events,
         ),
     }
+}
+
+/// The edges that hold all of these pieces at an event, as far as their Controller can know: from the start,
+/// or by what they told it last.
+fn edges_holding(case: &Case<'_>, content: &str, pieces: &[u32], before: usize) -> Vec<String> {
+    let edges = case.nodes_of(Role::EdgeServer);
+    let holding = edges.filter(|edge| {
+        let told = case.evidence.http_requests().filter_map(|(seen, request)| {
+            let is_its = seen.index < before && seen.frame.from.is(edge.name.as_str());
+            let is_told = is_its && request.path() == NAMES.holdings;
+            let holdings = is_told.then(|| Holdings::parse(&request.body()).ok())??;
+            let named = case.content(&holdings.content)?;
+            (named.name == content).then_some(holdings.pieces)
+        });
+        let held = told.last().unwrap_or_else(|| {
+            let held = case.instance.holds(edge).into_iter();
+            let of_content = held.filter(|(name, _)| name == content);
+            of_content.flat_map(|(_, held)| held).collect()
+        });
+        pieces.iter().all(|piece| held.contains(piece))
+    });
+    holding.map(|edge| edge.name.to_string()).collect()
 }
 
 fn was_asked(case: &Case<'_>, before: &Seen<'_>, edge: &str) -> bool {

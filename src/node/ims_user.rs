@@ -821,6 +821,7 @@ fn device(
         expires_in_contact: policy.expires_in_contact,
         reuse_nonce: policy.reuse_nonce,
         names_user_at_first: policy.names_user_at_first,
+        checks_network: policy.checks_network,
         registrar_has_user: policy.registrar_has_user,
     }
 }

@@ -53,6 +53,8 @@ decisions! {
         acknowledges: bool = [true],
         /// Whether it asserts its identity itself (RFC 3325 has the network do that, clause not verified).
         asserts_identity: bool = [false],
+        /// Whether an AKA challenge is answered only if it was made with the USIM's key (TS 33.203 6.1.2).
+        checks_network: bool = [true],
         /// Whether a Call-ID ends in @host (RFC 3261 25.1: the host part is optional).
         call_id_has_host: bool = [true, false],
         /// Whether Contact names the service (TS 24.229 5.1.1.2.1, second-hand).

@@ -132,6 +132,11 @@ impl Usim {
         Answer::Response { res, ck, ik }
     }
 
+    /// RES for a RAND, whoever made the challenge.
+    pub fn res(&self, rand: &[u8; 16]) -> [u8; 8] {
+        self.keys.milenage().f2345(rand).0
+    }
+
     fn auts(&self, rand: &[u8; 16]) -> [u8; 14] {
         let mut milenage = self.keys.milenage();
         let sqn = self.sqn.octets();

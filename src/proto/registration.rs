@@ -49,6 +49,8 @@ pub struct Device {
     pub reuse_nonce: bool,
     /// Whether a REGISTER without an answer to a challenge names the user in Authorization.
     pub names_user_at_first: bool,
+    /// Whether a challenge is answered only if its AUTN was made with the USIM's key (TS 33.203 6.1.2).
+    pub checks_network: bool,
     /// Whether the Request-URI has a user part, which RFC 3261 10.2 forbids.
     pub registrar_has_user: bool,
 }
@@ -269,6 +271,9 @@ impl Registration {
                 match self.usim.answer(&rand, &autn) {
                     Answer::Response { res, .. } => (Secret::Octets(res.to_vec()), None),
                     Answer::Resynchronise { auts } => (Secret::Octets(Vec::new()), Some(auts)),
+                    Answer::Rejected if !self.device.checks_network => {
+                        (Secret::Octets(self.usim.res(&rand).to_vec()), None)
+                    }
                     Answer::Rejected => return None,
                 }
             }
@@ -434,6 +439,7 @@ mod tests {
             expires_in_contact: true,
             reuse_nonce: false,
             names_user_at_first: true,
+            checks_network: true,
             registrar_has_user: false,
         };
         Registration::new(account, device, 1)

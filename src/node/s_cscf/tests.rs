@@ -322,6 +322,7 @@ fn registration(id: &str, password: &str) -> Registration {
         expires_in_contact: true,
         reuse_nonce: false,
         names_user_at_first: true,
+        checks_network: true,
         registrar_has_user: false,
     };
     Registration::new(account, device, 3)

@@ -183,6 +183,17 @@ pub fn msrp(
     }
 }
 
+/// A SEND with another body.
+pub fn chunk_with(chunk: &msrp::Message, body: Vec<u8>) -> Bytes {
+    let mut builder = msrp::Builder::request(chunk.transaction(), "SEND");
+    let is_kind = |name: &str| name.eq_ignore_ascii_case("Content-Type");
+    for (name, value) in chunk.headers().filter(|(name, _)| !is_kind(name)) {
+        builder = builder.header(name, value);
+    }
+    let kind = chunk.header("Content-Type").unwrap_or_default();
+    builder.body(kind, body).finish(chunk.flag())
+}
+
 /// What was noticed lately under a name; what is older is forgotten.
 #[derive(Clone, Debug)]
 pub struct Notes<V>(VecDeque<(String, V)>);

@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use bytes::Bytes;
+
 use super::offers::{
     Change, first_transfer_id, late_rest, of_range, old_transfer_id, passive, range,
 };
@@ -331,6 +333,12 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         How::Setup(|setup| setup.policy.ue.resumes = false),
     ),
     of_users(
+        "ue-keeps-what-came-first",
+        "DATA-011",
+        "keeps the first of octets that come twice",
+        How::Door(|_| Box::new(FirstOctets::default())),
+    ),
+    of_users(
         "ue-answers-no-chunk",
         "DATA-012",
         "answers no SEND",
@@ -492,6 +500,47 @@ fn is_chunk_answer(passing: &Passing<'_>) -> bool {
     let answer = passing.message.msrp();
     answer.is_some_and(|answer| answer.status() == Some(200))
 }
+
+/// Of octets that come twice, hears the first again.
+#[derive(Default)]
+struct FirstOctets(bend::Notes<Vec<(u64, Bytes)>>);
+
+impl Door for FirstOctets {
+    fn hears(&mut self, passing: &Passing<'_>) -> Heard {
+        let chunk = passing.message.msrp();
+        bend::heard(chunk.and_then(|chunk| {
+            let start = chunk.byte_range().ok()??.start;
+            let mut octets = chunk.body()?.to_vec();
+            let key = chunk.message_id()?;
+            let mut known = self.0.get(key).cloned().unwrap_or_default();
+            let is_bent = repeat(&mut octets, start, &known);
+            if known.len() < MOST_CHUNKS {
+                known.push((start, octets.clone().into()));
+                self.0.put(key, known);
+            }
+            is_bent.then(|| bend::chunk_with(chunk, octets))
+        }))
+    }
+}
+
+/// Puts octets that came before in the place of those that come again.
+fn repeat(octets: &mut [u8], start: u64, known: &[(u64, Bytes)]) -> bool {
+    let mut is_bent = false;
+    for (place, octet) in (start..).zip(octets.iter_mut()) {
+        let first = known.iter().find_map(|(start, octets)| {
+            let at = usize::try_from(place.checked_sub(*start)?).ok()?;
+            octets.get(at).copied()
+        });
+        if let Some(first) = first {
+            *octet = first;
+            is_bent = true;
+        }
+    }
+    is_bent
+}
+
+/// Chunks of a message that are remembered.
+const MOST_CHUNKS: usize = 256;
 
 fn any_type(passing: &Passing<'_>) -> Heard {
     let chunk = passing.message.msrp();

@@ -304,6 +304,18 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         How::Says(crosswise),
     ),
     of_holders(
+        "holder-reads-the-first-of-two",
+        "SEC-009",
+        "acts on the first of two headers that may stand once",
+        How::Hears(|passing| one_of_two(passing, |values| values.first().cloned())),
+    ),
+    of_holders(
+        "holder-reads-the-last-of-two",
+        "SEC-009",
+        "acts on the last of two headers that may stand once",
+        How::Hears(|passing| one_of_two(passing, |values| values.last().cloned())),
+    ),
+    of_holders(
         "holder-takes-a-bye-by-its-call",
         "SEC-019",
         "takes a BYE with the right Call-ID for right, whatever its tags and its CSeq",
@@ -535,6 +547,23 @@ fn crosswise(passing: &Passing<'_>) -> Said {
         Some(answer.edit().body(Some((&kind, body.as_bytes()))).finish())
     });
     bend::said(answer)
+}
+
+/// One of each header that may stand once is heard.
+fn one_of_two(passing: &Passing<'_>, choose: fn(&[String]) -> Option<String>) -> Heard {
+    let request = passing.message.sip().filter(|message| message.is_request());
+    bend::heard(request.and_then(|request| {
+        let mut bent = None;
+        for name in ["Call-ID", "CSeq", "From", "To"] {
+            let message = bent.as_ref().unwrap_or(request);
+            let values = message.values(name);
+            if let Some(chosen) = choose(&values).filter(|_| values.len() > 1) {
+                let one = message.edit().set(name, &chosen).finish();
+                bent = Some(one);
+            }
+        }
+        bent
+    }))
 }
 
 /// What names a session beside its Call-ID, and the last number seen in it.

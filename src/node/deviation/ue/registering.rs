@@ -3,9 +3,15 @@
 use super::{ASKERS, HOLDERS, of_askers, of_users};
 use crate::{
     node::{
-        deviation::{Deviation, Heard, How, Passing, Said, bend},
+        deviation::{Deviation, Door, Heard, How, Passing, Said, bend},
         ims_user::own_subscriber,
+        setup::Subscriber,
     },
+    proto::{
+        aka::{self, Keys, Sqn, Usim},
+        digest::{AuthValue, Secret, Session},
+    },
+    random::Random,
     spec::Role,
     wire::sip::{Message, NameAddr},
 };
@@ -154,7 +160,84 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "sends a REGISTER for a second contact right after its first",
         How::Says(second_register),
     ),
+    of_users(
+        "ue-writes-res-in-hexadecimal",
+        "REG-021",
+        "takes RES in hexadecimal for the password of an AKA digest",
+        How::Door(|_| {
+            Box::new(WrongAka::of(|_, res| {
+                let text: String = res.iter().map(|octet| format!("{octet:02x}")).collect();
+                Secret::Password(text)
+            }))
+        }),
+    ),
+    of_users(
+        "ue-answers-aka-with-its-password",
+        "REG-021",
+        "takes the password of SIP digest for that of an AKA digest",
+        How::Door(|_| {
+            Box::new(WrongAka::of(|user, _| {
+                Secret::Password(user.password.clone())
+            }))
+        }),
+    ),
+    of_users(
+        "ue-answers-any-network",
+        "REG-022",
+        "answers an AKA challenge that was not made with its key",
+        How::Setup(|setup| setup.policy.ua.checks_network = false),
+    ),
 ];
+
+/// Makes its AKA digests with another password than RES.
+struct WrongAka {
+    secret: fn(&Subscriber, &[u8; 8]) -> Secret,
+    challenge: Option<AuthValue>,
+}
+
+impl WrongAka {
+    fn of(secret: fn(&Subscriber, &[u8; 8]) -> Secret) -> WrongAka {
+        WrongAka {
+            secret,
+            challenge: None,
+        }
+    }
+
+    fn answer(&self, passing: &Passing<'_>) -> Option<Message> {
+        let register = passing.request("REGISTER")?;
+        let written = register.header("Authorization")?;
+        let challenge = self.challenge.as_ref()?;
+        let is_answer = written.contains("AKAv1-MD5") && !written.contains("auts=");
+        let user = own_subscriber(passing.setup).filter(|_| is_answer)?;
+        let keys = Keys {
+            k: user.k,
+            opc: user.opc,
+        };
+        let (rand, _) = aka::read_nonce(challenge.get("nonce")?)?;
+        let secret = (self.secret)(user, &Usim::new(keys, Sqn::default()).res(&rand));
+        let challenges = std::slice::from_ref(challenge);
+        let mut session = Session::start(challenges, &user.impi, &secret).ok()?;
+        let mut random = Random::new(passing.setup.seed);
+        let answer = session.answer("REGISTER", register.request_uri()?, &mut random);
+        bend::header(register, "Authorization", |_| answer.to_string())
+    }
+}
+
+impl Door for WrongAka {
+    fn hears(&mut self, passing: &Passing<'_>) -> Heard {
+        let challenge = passing.response("REGISTER");
+        let value = challenge.and_then(|challenge| challenge.header("WWW-Authenticate"));
+        let values = value.and_then(|value| AuthValue::parse_all(&value).ok());
+        if let Some(challenge) = values.and_then(|values| values.into_iter().next()) {
+            self.challenge = Some(challenge);
+        }
+        Heard::AsItCame
+    }
+
+    fn says(&mut self, passing: &Passing<'_>) -> Said {
+        bend::said(self.answer(passing))
+    }
+}
 
 fn accepted_at_once(passing: &Passing<'_>) -> Heard {
     let challenge = passing

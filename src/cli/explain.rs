@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{EXITS, Exit, Failure, exit, print, selection::Suites};
 use crate::{
+    node::deviation::{self, Deviation},
     report::Outcome,
     spec::{Basis, Requirement},
     suite::{Instance, Scenario, Suite, nearest},
@@ -13,7 +14,7 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub struct Explain {
-    /// A scenario, requirement, clause, verdict or exit code
+    /// A scenario, requirement, deviation, clause, verdict or exit code
     id: String,
 
     #[command(flatten)]
@@ -28,6 +29,7 @@ impl Explain {
             .or_else(|| outcome(id))
             .or_else(|| scenario(&suite, id))
             .or_else(|| requirement(&suite, id))
+            .or_else(|| deviation(&suite, id))
             .or_else(|| clause(&suite, id))
             .ok_or_else(|| unknown(&suite, id))?;
         print(&text)?;
@@ -38,13 +40,16 @@ impl Explain {
 fn unknown(suite: &Suite, id: &str) -> Failure {
     let scenarios = suite.scenarios.iter().map(|scenario| scenario.id.as_str());
     let outcomes = Outcome::ALL.iter().map(|outcome| outcome.word());
-    let known = scenarios.chain(suite.ledger.ids()).chain(outcomes);
+    let known = scenarios
+        .chain(suite.ledger.ids())
+        .chain(outcomes)
+        .chain(deviation::names());
     let near = match nearest(id, known) {
         Some(near) => format!(", did you mean {near}?"),
         None => String::new(),
     };
     Failure::usage(format!(
-        "found \"{id}\", expected a scenario, requirement, clause, verdict or exit code{near}"
+        "found \"{id}\", expected a scenario, requirement, deviation, clause, verdict or exit code{near}"
     ))
 }
 
@@ -105,9 +110,12 @@ fn scenario(suite: &Suite, id: &str) -> Option<String> {
         let title = suite.ledger.get(id).map(|row| &row.requirement);
         row(&mut text, "proves", title.map_or(id.clone(), in_short));
     }
-    for id in &scenario.kills {
-        row(&mut text, "kills", id);
+    for name in &scenario.kills {
+        let summary = Deviation::named(name).map_or("", |deviation| deviation.summary);
+        row(&mut text, "kills", format!("{name}: {summary}"));
     }
+    let needs: Vec<&str> = scenario.needs.iter().map(|need| need.word()).collect();
+    row(&mut text, "needs", needs.join(" "));
     row(&mut text, "tags", scenario.tags.join(" "));
     row(
         &mut text,
@@ -160,6 +168,36 @@ fn requirement(suite: &Suite, id: &str) -> Option<String> {
         .get(counted)
         .and_then(|row| row.uncovered.as_ref());
     row(&mut text, "uncovered", reason.map_or("", String::as_str));
+    let breaking = deviation::all().filter(|deviation| deviation.requirement == id);
+    let breaking: Vec<&str> = breaking.map(|deviation| deviation.name).collect();
+    row(&mut text, "broken by", breaking.join("\n"));
+    Some(text)
+}
+
+/// A rule broken on purpose, and who sees it.
+fn deviation(suite: &Suite, name: &str) -> Option<String> {
+    let deviation = Deviation::named(name)?;
+    let mut text = format!("{name}\n");
+    row(&mut text, "does", deviation.summary);
+    let roles: Vec<&str> = deviation.roles.iter().map(|role| role.word()).collect();
+    row(&mut text, "played by", roles.join(" "));
+    let broken = suite.ledger.get(deviation.requirement);
+    row(
+        &mut text,
+        "breaks",
+        broken.map_or(String::new(), |row| in_short(&row.requirement)),
+    );
+    let killing = suite.scenarios.iter();
+    let killing: Vec<&str> = killing
+        .filter(|scenario| scenario.kills.iter().any(|kill| kill == name))
+        .map(|scenario| scenario.id.as_str())
+        .collect();
+    row(&mut text, "killed by", killing.join("\n"));
+    row(
+        &mut text,
+        "see it",
+        format!("peerproof run --deviation {name}"),
+    );
     Some(text)
 }
 

@@ -7,7 +7,10 @@ use super::{
     Exit, Failure, Format, coverage, print,
     selection::{Selectors, Suites},
 };
-use crate::suite::{Instance, Scenario};
+use crate::{
+    node::deviation,
+    suite::{Instance, Scenario, Suite},
+};
 
 #[derive(Debug, Args)]
 pub struct List {
@@ -22,6 +25,11 @@ pub struct List {
     /// JSON every row and who cites it
     #[arg(long, conflicts_with_all = SELECTORS)]
     requirements: bool,
+
+    /// List the deviations instead: rules that reference nodes can be made to break, and which scenarios
+    /// see it
+    #[arg(long, conflicts_with_all = SELECTORS, conflicts_with = "requirements")]
+    deviations: bool,
 
     /// The seed of instances
     #[arg(long, default_value_t = 0)]
@@ -50,6 +58,46 @@ struct Row {
     purpose: String,
 }
 
+/// One line of the list of deviations.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct DeviationRow {
+    name: &'static str,
+    roles: Vec<&'static str>,
+    requirement: &'static str,
+    summary: &'static str,
+    killed_by: Vec<String>,
+}
+
+impl DeviationRow {
+    fn line(&self) -> String {
+        format!(
+            "{:<44}  {:<10}  {:<32}  killed by {}\n",
+            self.name,
+            self.requirement,
+            self.roles.join(" "),
+            self.killed_by.len()
+        )
+    }
+}
+
+fn deviations(suite: &Suite) -> Vec<DeviationRow> {
+    let killed_by = |name: &str| {
+        let scenarios = suite.scenarios.iter();
+        let killing = scenarios.filter(|s| s.kills.iter().any(|kill| kill == name));
+        killing.map(|scenario| scenario.id.clone()).collect()
+    };
+    deviation::all()
+        .map(|deviation| DeviationRow {
+            name: deviation.name,
+            roles: deviation.roles.iter().map(|role| role.word()).collect(),
+            requirement: deviation.requirement,
+            summary: deviation.summary,
+            killed_by: killed_by(deviation.name),
+        })
+        .collect()
+}
+
 impl List {
     pub fn run(self) -> Result<Exit, Failure> {
         let suite = self.suites.load()?;
@@ -57,6 +105,14 @@ impl List {
             print(&match self.format {
                 Format::Human => coverage::human(&suite),
                 Format::Json => coverage::json(&suite),
+            })?;
+            return Ok(Exit::Good);
+        }
+        if self.deviations {
+            let rows = deviations(&suite);
+            print(&match self.format {
+                Format::Human => rows.iter().map(DeviationRow::line).collect(),
+                Format::Json => json(&rows),
             })?;
             return Ok(Exit::Good);
         }
@@ -128,7 +184,7 @@ fn human(rows: &[Row]) -> String {
     text
 }
 
-fn json(rows: &[Row]) -> String {
+fn json<T: Serialize>(rows: &[T]) -> String {
     let mut text = serde_json::to_string_pretty(rows).expect("rows hold only words");
     text.push('\n');
     text

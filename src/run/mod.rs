@@ -258,7 +258,7 @@ impl<'a, T: Transport> Performance<'a, T> {
     async fn go(&mut self) -> Result<(), Fault> {
         self.drive.start()?;
         self.record();
-        while !self.follower.is_finished(self.drive.now()) {
+        while !self.is_over() {
             let now = self.drive.now();
             if let Some(stimulus) = self.follower.next_stimulus()
                 && stimulus.due.is_none_or(|due| due <= now)
@@ -281,6 +281,11 @@ impl<'a, T: Transport> Performance<'a, T> {
             }
         }
         self.settle().await
+    }
+
+    /// Whether nothing more is to be seen, or the trace is full: nothing may pass then, so nothing need go on.
+    fn is_over(&self) -> bool {
+        self.octets > TRACE_LIMIT || self.follower.is_finished(self.drive.now())
     }
 
     /// Lets what is on its way arrive: frames in memory until none is left, a real network for a while.

@@ -1,0 +1,109 @@
+//! The suite is held to its proof: nothing is claimed that is not played, and nothing broken goes unseen.
+
+use std::collections::BTreeSet;
+
+use peerproof::{
+    judge::{self, CHECKS, Rigour, Verdict},
+    node::deviation,
+    prove::{self, Seen},
+    run::{self, Casting},
+    suite::{Instance, Names, Suite},
+    trace::{Event, EventKind},
+};
+use proptest::prelude::*;
+
+#[test]
+fn every_deviation_is_claimed_by_a_scenario() {
+    let unclaimed = prove::unclaimed(&suite());
+    assert!(unclaimed.is_empty(), "nobody claims to kill {unclaimed:?}");
+}
+
+#[test]
+fn every_covered_must_row_is_broken_by_a_deviation() {
+    let unbroken = prove::unbroken(&suite());
+    assert!(unbroken.is_empty(), "no deviation breaks {unbroken:?}");
+}
+
+#[test]
+fn every_deviation_breaks_a_row_of_the_ledger() {
+    let suite = suite();
+    for deviation in deviation::all() {
+        let row = suite.ledger.get(deviation.requirement);
+        assert!(row.is_some(), "{} breaks no row", deviation.name);
+    }
+}
+
+/// No verdict rests on what a node says of itself: without notes, the verdicts are the same.
+#[test]
+fn verdicts_do_not_rest_on_notes() {
+    let suite = suite();
+    for instance in some(&suite, 0) {
+        let mut played = run::play(&suite, &instance, Casting::default());
+        let judged = |trace: &_| judge::judge(&suite, &instance, trace, None, Rigour::Usual);
+        let with = judged(&played.trace).verdict;
+        let is_note = |event: &Event| matches!(event.kind, EventKind::Noted { .. });
+        played.trace.events.retain(|event| !is_note(event));
+        assert_eq!(with, judged(&played.trace).verdict, "{instance}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Whatever lawful decisions a seed draws, nothing fails; and judging twice gives the same.
+    #[test]
+    fn no_lawful_variation_fails(pick in any::<prop::sample::Index>(), seed in 1..1_000_000u64) {
+        let suite = suite();
+        let all = all(&suite, seed);
+        let instance = pick.get(&all);
+        let played = run::play(&suite, instance, Casting::default());
+        let judged = || judge::judge(&suite, instance, &played.trace, None, Rigour::Usual);
+        let judgement = judged();
+        prop_assert_eq!(Verdict::Pass, judgement.verdict, "{} {:?}", instance, judgement.findings);
+        prop_assert_eq!(judged(), judgement);
+    }
+
+    /// With other lawful decisions around it, a broken rule is still seen.
+    #[test]
+    fn no_variation_hides_a_broken_rule(pick in any::<prop::sample::Index>(), seed in 1..1_000_000u64) {
+        let suite = suite();
+        let duels = prove::claims(&suite, &all(&suite, seed));
+        let duel = pick.get(&duels);
+        let seen = prove::kill(&suite, duel);
+        prop_assert_ne!(Seen::Survived, seen, "{} × {}", duel.instance, duel.deviation.name);
+    }
+
+    /// Judging sternly never makes a verdict better.
+    #[test]
+    fn strictness_only_worsens(pick in any::<prop::sample::Index>(), seed in 0..1_000u64) {
+        let suite = suite();
+        let duels = prove::claims(&suite, &all(&suite, seed));
+        let duel = pick.get(&duels);
+        let casting = Casting { deviation: Some(duel.deviation), profile: None };
+        let played = run::play(&suite, &duel.instance, casting);
+        let judged = |rigour| judge::judge(&suite, &duel.instance, &played.trace, None, rigour).verdict;
+        prop_assert!(judged(Rigour::Usual) <= judged(Rigour::Strict));
+    }
+}
+
+fn suite() -> Suite {
+    let checks: Vec<&str> = CHECKS.iter().map(|check| check.name).collect();
+    let deviations = deviation::names();
+    let names = Names {
+        deviations: Some(&deviations),
+        checks: Some(&checks),
+    };
+    Suite::embedded(names).unwrap()
+}
+
+fn all(suite: &Suite, seed: u64) -> Vec<Instance> {
+    let scenarios = suite.scenarios.iter();
+    scenarios.flat_map(|s| Instance::of(s, seed)).collect()
+}
+
+/// One instance of each file.
+fn some(suite: &Suite, seed: u64) -> Vec<Instance> {
+    let mut files = BTreeSet::new();
+    let first = |instance: &Instance| files.insert(instance.scenario.file.clone());
+    all(suite, seed).into_iter().filter(first).collect()
+}

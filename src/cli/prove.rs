@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     judge::Verdict,
-    node::deviation,
+    node::deviation::{self, Deviation},
     prove::{self, Duel, Seen},
     report::matrix::{Cell, Matrix},
     suite::{Instance, Suite},
@@ -42,6 +42,14 @@ pub struct Prove {
     /// Every scenario against every deviation that somebody in it can play; minutes instead of seconds
     #[arg(long)]
     matrix: bool,
+
+    /// Of the matrix, only scenarios that cite the row a deviation breaks: who could claim to kill it
+    #[arg(long, requires = "matrix")]
+    cited: bool,
+
+    /// Only these deviations
+    #[arg(long, value_name = "NAME", value_parser = super::run::deviation)]
+    deviation: Vec<&'static Deviation>,
 
     /// Where the matrix goes: matrix.txt, matrix.json and matrix.html
     #[arg(long, value_name = "DIR", default_value = "peerproof-out/matrix")]
@@ -108,9 +116,11 @@ impl Prove {
             ..Proof::default()
         };
         self.kills(&suite, &instances, &stop, &mut proof);
-        self.stand_ins(&suite, &instances, &stop, &mut proof);
-        self.variations(&suite, &instances, &stop, &mut proof);
-        if self.selectors.words().is_empty() {
+        if self.deviation.is_empty() {
+            self.stand_ins(&suite, &instances, &stop, &mut proof);
+            self.variations(&suite, &instances, &stop, &mut proof);
+        }
+        if self.selectors.words().is_empty() && self.deviation.is_empty() {
             gaps(&suite, &mut proof);
         }
         proof.interrupted = stop.is_asked();
@@ -126,7 +136,8 @@ impl Prove {
     }
 
     fn kills(&self, suite: &Suite, instances: &[Instance], stop: &Stop, proof: &mut Proof) {
-        let duels = prove::claims(suite, instances);
+        let mut duels = prove::claims(suite, instances);
+        duels.retain(|duel| self.means(duel));
         let seen = self.each(&duels, stop, |duel| prove::kill(suite, duel));
         for (duel, seen) in duels.iter().zip(seen) {
             proof.duels += 1;
@@ -140,6 +151,14 @@ impl Prove {
         fought.dedup_by_key(|instance| instance.id());
         proof.controls = fought.len();
         self.pass(suite, &fought, stop, proof, "control");
+    }
+
+    /// Whether a duel is among those asked for.
+    fn means(&self, duel: &Duel) -> bool {
+        let named = |deviation: &&Deviation| deviation.name == duel.deviation.name;
+        let cited = &duel.instance.scenario.requires;
+        (self.deviation.is_empty() || self.deviation.iter().any(named))
+            && (!self.cited || cited.iter().any(|id| id == duel.deviation.requirement))
     }
 
     fn stand_ins(&self, suite: &Suite, instances: &[Instance], stop: &Stop, proof: &mut Proof) {
@@ -201,7 +220,8 @@ impl Prove {
     }
 
     fn cross(&self, suite: &Suite, instances: &[Instance], stop: &Stop) -> Result<Exit, Failure> {
-        let duels = prove::everything(suite, instances);
+        let mut duels = prove::everything(suite, instances);
+        duels.retain(|duel| self.means(duel));
         let seen = self.each(&duels, stop, |duel| prove::kill(suite, duel));
         let cells = duels.iter().zip(seen).map(|(duel, seen)| Cell {
             scenario: duel.instance.scenario.id.clone(),

@@ -145,6 +145,7 @@ pub fn judge(
     let assembled = assembled(&case);
     findings.extend(missing_content(&case, &followed, &assembled, &findings));
     findings.sort_by_key(|finding| finding.events.start);
+    drop_consequences(&mut findings, rigour);
     let (mut findings, advice): (Vec<_>, Vec<_>) = findings
         .into_iter()
         .partition(|finding| weighs(finding, rigour));
@@ -207,6 +208,21 @@ pub fn judge(
         steps: followed.met_at(),
         lost: lost(trace),
         repeated: repeated(trace),
+    }
+}
+
+/// Once the party under test broke a rule, what a reference does after it may be its consequence: it says nothing
+/// of the reference.
+fn drop_consequences(findings: &mut Vec<Finding>, rigour: Rigour) {
+    let is_root = |finding: &Finding| {
+        finding.blame == Blame::Sut && finding.verdict == Verdict::Fail && weighs(finding, rigour)
+    };
+    if let Some(root) = findings.iter().position(is_root) {
+        let mut place = 0;
+        findings.retain(|finding| {
+            place += 1;
+            place <= root + 1 || finding.blame != Blame::Reference
+        });
     }
 }
 

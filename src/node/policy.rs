@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use super::tracking_list::{Empty, Excess, InvalidAction, Order, Reuse};
-use crate::{random::Random, spec::Role, wire::ppstp::ErrorCode};
+use super::tracking_list::{Empty, Excess, InvalidAction, KeptAliveBy, Order, Reuse};
+use crate::{proto::digest::NonceCounts, random::Random, spec::Role, wire::ppstp::ErrorCode};
 
 /// Declares a role's decisions: `name: Type = [canonical, other lawful values…]`.
 macro_rules! decisions {
@@ -351,6 +351,39 @@ decisions! {
 decisions! {
     /// Tracker AS.
     TrackerPolicy {
+        /// Whether X-3GPP-Asserted-Identity on Ut is taken for proof: only where a proxy stands before
+        /// the server that takes it off what users write (TS 24.109, clause not verified), and none does.
+        believes_asserted_on_ut: bool = [false],
+        /// Whether a peer id is its first user's alone (RFC 7846 6.1).
+        binds_peer_ids: bool = [true],
+        /// Whether reports are taken from the peer id's own user only (RFC 7846 6.1).
+        binds_reports: bool = [true],
+        /// Whether who may not use the service is refused on ISC (TR 23.844 6.2).
+        checks_service_on_isc: bool = [true],
+        /// Whether who may not use the service is refused on Ut (TR 23.844 6.2).
+        checks_service_on_ut: bool = [true],
+        /// Whether peers are chosen so that together they hold what the asker lacks (TR 23.844 6.2.1 step 2).
+        covers: bool = [true],
+        /// Which requests keep a peer alive (RFC 7846 2.3.1, 4.1.3).
+        kept_alive_by: KeptAliveBy = [KeptAliveBy::AnyRequest],
+        /// Whether a peer that left its last swarm is forgotten (RFC 7846 4.1.1).
+        leaving_ends: bool = [true],
+        /// Whether a LEECH may open a swarm that nobody announced.
+        leech_opens_swarm: bool = [false],
+        /// The longest list (RFC 7846 3.2.2: less than 30).
+        most_listed: u64 = [29],
+        /// How often a nonce count is good (RFC 7616 5.4, clause not verified).
+        nonce_counts: NonceCounts = [NonceCounts::Once],
+        /// Whether whoever comes over the dedicated interface has to prove who it is: ours.
+        proves_neighbours: bool = [true],
+        /// Whether whoever comes over Ut has to prove who it is (RFC 7846 4).
+        proves_users: bool = [true],
+        /// Whether a first CONNECT registers although each of its actions is invalid (RFC 7846 2.3.2).
+        registers_whoever_errs: bool = [false],
+        /// Whether a CONNECT that comes again has its effect once (RFC 7846 4.3).
+        remembers_transactions: bool = [true],
+        /// Whether other methods than POST are taken for POST (RFC 7846 4).
+        takes_any_method: bool = [false],
         /// Which algorithm Ut's challenge offers first (RFC 7616 3.7: the server's order of preference).
         digest_offer: DigestOffer = [DigestOffer::Sha256First, DigestOffer::Md5First],
         /// How a list of nobody is written (RFC 7846 3.2.4 against 4.1.2).

@@ -365,6 +365,19 @@ pub struct Server {
     nonces: BTreeMap<String, Issued>,
     /// Nonces by age, oldest first.
     order: VecDeque<String>,
+    counts: NonceCounts,
+}
+
+/// How often the count of a nonce is good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NonceCounts {
+    /// Once (RFC 7616 5.4, clause not verified).
+    #[default]
+    Once,
+    /// Unlawful: again, but not twice running.
+    NotTwiceRunning,
+    /// Unlawful: as often as it comes.
+    Always,
 }
 
 #[derive(Clone, Debug)]
@@ -374,6 +387,8 @@ struct Issued {
     highest: u32,
     /// Bit n: count `highest - n` was used.
     used: u64,
+    /// The count used last.
+    last: u32,
 }
 
 impl Server {
@@ -385,7 +400,13 @@ impl Server {
             random: Random::new(seed),
             nonces: BTreeMap::new(),
             order: VecDeque::new(),
+            counts: NonceCounts::Once,
         }
+    }
+
+    pub fn counting(mut self, counts: NonceCounts) -> Server {
+        self.counts = counts;
+        self
     }
 
     pub fn realm(&self) -> &str {
@@ -467,7 +488,7 @@ impl Server {
         }
         self.forget_expired(at);
         let issued = self.nonces.get_mut(field("nonce"));
-        if issued.is_some_and(|issued| issued.take(count)) {
+        if issued.is_some_and(|issued| issued.take(count, self.counts)) {
             Verdict::Accepted
         } else {
             Verdict::Stale
@@ -493,6 +514,7 @@ impl Server {
             at,
             highest: 0,
             used: 1,
+            last: 0,
         };
         self.nonces.insert(nonce.to_owned(), issued);
     }
@@ -512,7 +534,16 @@ impl Server {
 
 impl Issued {
     /// Uses a count; false if it was used, is zero, or is too far behind to know.
-    fn take(&mut self, count: u32) -> bool {
+    fn take(&mut self, count: u32, counts: NonceCounts) -> bool {
+        let before = std::mem::replace(&mut self.last, count);
+        match counts {
+            NonceCounts::Once => self.take_once(count),
+            NonceCounts::NotTwiceRunning => count != before,
+            NonceCounts::Always => true,
+        }
+    }
+
+    fn take_once(&mut self, count: u32) -> bool {
         if count > self.highest {
             let ahead = count - self.highest;
             self.used = self.used.checked_shl(ahead).unwrap_or(0) | 1;

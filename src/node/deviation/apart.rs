@@ -57,6 +57,20 @@ impl Http {
         self
     }
 
+    pub fn method(mut self, method: &str) -> Http {
+        if let Some((_, rest)) = self.start.split_once(' ') {
+            self.start = format!("{method} {rest}");
+        }
+        self
+    }
+
+    /// Replaces the status and the reason of a response.
+    pub fn status(mut self, status: u16) -> Http {
+        let reason = crate::wire::http::reason(status);
+        self.start = format!("HTTP/1.1 {status} {reason}");
+        self
+    }
+
     pub fn body(mut self, body: impl Into<Bytes>) -> Http {
         self.body = body.into();
         self

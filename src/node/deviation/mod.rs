@@ -55,7 +55,10 @@ const TABLES: &[&[Deviation]] = &[
     core::I_CSCF,
     core::S_CSCF,
     core::HSS,
-    tracker::TABLE,
+    tracker::documents::TABLE,
+    tracker::peers::TABLE,
+    tracker::lists::TABLE,
+    tracker::isc::TABLE,
     cdn::controller::TABLE,
     cdn::server::TABLE,
 ];

@@ -386,7 +386,11 @@ impl IscDoor {
         // Inside a dialog the core need not say again who is there: it let nobody else into it.
         let asker = match known.filter(|_| !is_asserted(request)) {
             Some(watch) => people.by_private(&watch.owner),
-            None => Some(asserted(&people, request)?),
+            None => Some(asserted(
+                &people,
+                request,
+                self.policy.checks_service_on_isc,
+            )?),
         };
         let asker = &asker.ok_or_else(|| Rejection::of(403))?.asker;
         if known.is_some_and(|watch| watch.owner != asker.owner) {
@@ -424,7 +428,7 @@ impl IscDoor {
     ) -> Result<Message, Rejection> {
         let order = self.publications.examine(at, request)?;
         let people = self.people.clone();
-        let person = asserted(&people, request)?;
+        let person = asserted(&people, request, self.policy.checks_service_on_isc)?;
         self.check_resource(&order, person)?;
         let author = self.publications.state(&order).cloned();
         if author
@@ -565,9 +569,13 @@ fn report(
     }
 }
 
-/// Who the core says is asking, if it may use the service (RFC 3325; RFC 5502 where nothing else is
+/// Who the core says is asking, if it may use the service, or that is not looked at (RFC 3325; RFC 5502 where nothing else is
 /// said, clause not verified).
-fn asserted<'a>(people: &'a People, request: &Message) -> Result<&'a Person, Rejection> {
+fn asserted<'a>(
+    people: &'a People,
+    request: &Message,
+    checks_service: bool,
+) -> Result<&'a Person, Rejection> {
     let mut identities = request.values("P-Asserted-Identity");
     if identities.is_empty() {
         identities = request.values("P-Served-User");
@@ -577,7 +585,7 @@ fn asserted<'a>(people: &'a People, request: &Message) -> Result<&'a Person, Rej
         .filter_map(|value| people.by_public(&uri_in(value)));
     persons
         .next()
-        .filter(|person| person.is_served)
+        .filter(|person| person.is_served || !checks_service)
         .ok_or_else(|| Rejection::of(403))
 }
 

@@ -114,16 +114,27 @@ impl People {
             (PeerRole::Edge | PeerRole::Origin, Architecture::Unregistered) => return None,
             (role, _) => role,
         };
+        Some(self.asker(name, node, role, from))
+    }
+
+    /// Who has an address, whatever it proved.
+    pub fn at_address(&self, from: SocketAddr) -> Option<Asker> {
+        let name = self.directory.owner(&from.ip().to_string())?;
+        let (name, node) = self.directory.nodes.get_key_value(name)?;
+        Some(self.asker(name, node, role_of(node.role), from))
+    }
+
+    fn asker(&self, name: &NodeName, node: &Neighbour, role: PeerRole, from: SocketAddr) -> Asker {
         let impi = node
             .impu
             .as_ref()
             .and_then(|impu| self.private.get(&bare(impu)));
-        Some(Asker {
+        Asker {
             owner: impi.map_or(name.as_str(), |impi| impi).into(),
             role,
             identities: node.impu.iter().cloned().collect(),
             seen: Some(from),
-        })
+        }
     }
 
     /// A node by its name, host name or public identity.

@@ -3,8 +3,8 @@
 //! registration.
 
 use super::{
-    Answered, Asker, Empty, Excess, InvalidAction, Joined, MOST_MEMBERSHIPS, MOST_SWARMS,
-    Membership, Reuse, TrackingList, kind, priority,
+    Answered, Asker, Empty, Excess, InvalidAction, Joined, KeptAliveBy, MOST_MEMBERSHIPS,
+    MOST_SWARMS, Membership, Reuse, TrackingList, kind, priority,
 };
 use crate::{
     time::At,
@@ -14,9 +14,6 @@ use crate::{
         StatReport, SwarmAction, SwarmResult,
     },
 };
-
-/// The longest list: one less than the 30 of RFC 7846 3.2.2.
-const MOST_LISTED: u64 = 29;
 
 /// How many peers are listed when the asker does not say; RFC 7846 4.1.1 allows any sample.
 const SAMPLE: u64 = 20;
@@ -51,6 +48,9 @@ impl TrackingList {
         request: &Request,
         connect: &Connect,
     ) -> Result<Response, ErrorCode> {
+        if !self.rules.remembers_transactions {
+            return self.connect(at, asker, request, connect);
+        }
         let names = (&*asker.owner, &*request.peer_id, &*request.transaction_id);
         let key = self.recent.key(names);
         let content = self.recent.key(connect);
@@ -96,6 +96,9 @@ impl TrackingList {
         check_manifests(connect)?;
         let verdicts = self.judge(known, asker, connect);
         if !verdicts.contains(&true) {
+            if known.is_none() && self.rules.registers_whoever_errs {
+                self.register(at, &request.peer_id, &asker.owner);
+            }
             if let (Some(peer), InvalidAction::Terminate) = (known, self.rules.invalid_action) {
                 self.remove(peer);
             }
@@ -134,7 +137,7 @@ impl TrackingList {
         });
         let mut response = Response::ok(&request.transaction_id, results.collect());
         response.peer_addr = self.reflexive(asker, connect.peer_num.as_ref());
-        if self.peers[peer].memberships.is_empty() {
+        if self.peers[peer].memberships.is_empty() && self.rules.leaving_ends {
             self.remove(peer);
         }
         Ok(response)
@@ -298,7 +301,12 @@ impl TrackingList {
         let (swarm, member) = self
             .membership(&request.peer_id, &find.swarm_id)
             .ok_or(ErrorCode::ForbiddenAction)?;
-        self.touch(at, peer);
+        if !matches!(
+            self.rules.kept_alive_by,
+            KeptAliveBy::AnyButFinds | KeptAliveBy::Connects
+        ) {
+            self.touch(at, peer);
+        }
         let result = self.listing(Membership { swarm, member }, most);
         let mut response = Response::ok(&request.transaction_id, vec![result]);
         response.peer_addr = self.reflexive(asker, find.peer_num.as_ref());
@@ -323,7 +331,14 @@ impl TrackingList {
         if !results.is_empty() && results.iter().all(|result| !result.successful) {
             return Err(ErrorCode::ForbiddenAction);
         }
-        self.touch(at, peer);
+        let keeps_alive = match self.rules.kept_alive_by {
+            KeptAliveBy::AnyRequest | KeptAliveBy::AnyButFinds => true,
+            KeptAliveBy::AnyButEmptyReports => !results.is_empty(),
+            KeptAliveBy::Connects => false,
+        };
+        if keeps_alive {
+            self.touch(at, peer);
+        }
         Ok(Response::ok(&request.transaction_id, results))
     }
 
@@ -346,15 +361,23 @@ impl TrackingList {
 
     /// The asker's registration, if it has one; an error if the peer id is somebody else's.
     fn tracked(&self, asker: &Asker, request: &Request) -> Result<Option<u32>, ErrorCode> {
+        let is_bound = match request.body {
+            Body::StatReport(_) => self.rules.binds_reports,
+            Body::Connect(_) | Body::Find(_) => self.rules.binds_peer_ids,
+        };
         match self.peer_of.get(&*request.peer_id) {
-            Some(&peer) if self.peers[peer].owner != asker.owner => Err(self.rules.taken),
+            Some(&peer) if is_bound && self.peers[peer].owner != asker.owner => {
+                Err(self.rules.taken)
+            }
             known => Ok(known.copied()),
         }
     }
 
     fn most(&self, peer_num: Option<&PeerNum>) -> Result<Option<u64>, ErrorCode> {
         match peer_num.map(|num| num.peer_count) {
-            Some(count) if count > MOST_LISTED && self.rules.excess == Excess::Refuse => {
+            Some(count)
+                if count > self.rules.most_listed && self.rules.excess == Excess::Refuse =>
+            {
                 Err(ErrorCode::BadRequest)
             }
             count => Ok(count),
@@ -363,10 +386,12 @@ impl TrackingList {
 
     fn listing(&mut self, asker: Membership, most: Option<u64>) -> SwarmResult {
         let draw = self.random.next_u64();
-        let count = most.unwrap_or(SAMPLE).min(MOST_LISTED) as usize;
+        let count = most.unwrap_or(SAMPLE).min(self.rules.most_listed) as usize;
         let swarm = &self.swarms[asker.swarm];
-        let order = self.rules.order;
-        let peers = self.scratch.choose(swarm, asker, count, order, draw);
+        let (order, covers) = (self.rules.order, self.rules.covers);
+        let peers = self
+            .scratch
+            .choose(swarm, asker, count, (order, covers), draw);
         let is_told = !peers.is_empty() || self.rules.empty == Empty::EmptyArray;
         SwarmResult {
             swarm_id: swarm.id.to_string(),

@@ -24,13 +24,14 @@ struct Candidate {
 const WINDOW: usize = 256;
 
 impl Scratch {
-    /// At most `count` entries of `swarm` for `asker`, a member of it; `draw` decides between equals.
+    /// At most `count` entries of `swarm` for `asker`, a member of it; `draw` decides between equals. All
+    /// that is held is covered if `covers` says so.
     pub(super) fn choose(
         &mut self,
         swarm: &Swarm,
         asker: Membership,
         count: usize,
-        order: Order,
+        (order, covers): (Order, bool),
         draw: u64,
     ) -> Vec<Listed> {
         let search = Search {
@@ -40,7 +41,10 @@ impl Scratch {
             draw,
         };
         self.gather(&search);
-        self.cover(&search, count);
+        self.chosen.clear();
+        if covers {
+            self.cover(&search, count);
+        }
         self.fill(count);
         self.chosen.sort_unstable_by_key(|candidate| candidate.rank);
         let members = self
@@ -83,7 +87,6 @@ impl Scratch {
         self.wanted.clear();
         self.wanted.extend(wanted.map(|(&holders, n)| (holders, n)));
         self.wanted.sort_unstable();
-        self.chosen.clear();
         let mut covered = Pieces::new();
         for &(_, n) in &self.wanted {
             if self.chosen.len() == count {

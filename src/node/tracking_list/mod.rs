@@ -45,6 +45,20 @@ pub struct Rules {
     /// Whether a LEECH may open a swarm nobody announced. Never so for the service; base RFC 7846 has
     /// no notion of an unknown swarm.
     pub leech_opens_swarm: bool,
+    /// Whether a peer id is its first user's alone (RFC 7846 6.1); `binds_reports` for STAT_REPORT.
+    pub binds_peer_ids: bool,
+    pub binds_reports: bool,
+    /// Whether peers are chosen so that together they hold what the asker lacks.
+    pub covers: bool,
+    pub kept_alive_by: KeptAliveBy,
+    /// Whether a peer that left its last swarm is forgotten.
+    pub leaving_ends: bool,
+    /// The longest list (RFC 7846 3.2.2: less than 30).
+    pub most_listed: u64,
+    /// Whether a first CONNECT registers although each of its actions is invalid.
+    pub registers_whoever_errs: bool,
+    /// Whether a CONNECT that comes again has its effect once (RFC 7846 4.3).
+    pub remembers_transactions: bool,
     /// Peer ids one owner may have at a time (RFC 7846 6.3).
     pub peers_per_owner: usize,
     /// What may never be listed.
@@ -64,10 +78,28 @@ impl Default for Rules {
             taken: ErrorCode::ForbiddenAction,
             reflexive: false,
             leech_opens_swarm: false,
+            binds_peer_ids: true,
+            binds_reports: true,
+            covers: true,
+            kept_alive_by: KeptAliveBy::AnyRequest,
+            leaving_ends: true,
+            most_listed: 29,
+            registers_whoever_errs: false,
+            remembers_transactions: true,
             peers_per_owner: 64,
             hidden: Hidden::default(),
         }
     }
+}
+
+/// Which requests give a peer its time anew. RFC 7846 2.3.1: every one, reports without statistics too
+/// (4.1.3); the others are unlawful.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeptAliveBy {
+    AnyRequest,
+    AnyButEmptyReports,
+    AnyButFinds,
+    Connects,
 }
 
 /// In which order peers are preferred and listed. RFC 7846 4.1.1 leaves it open.

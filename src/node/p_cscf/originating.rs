@@ -47,7 +47,8 @@ impl PCscf {
         Ok(())
     }
 
-    /// Whose request this is. With [`Admission::Anyone`], a stranger is who From says.
+    /// Whose request this is. With [`Admission::Anyone`], a stranger is who From says, and
+    /// goes the way of whoever is registered.
     pub(super) fn sender(&self, at: At, source: &Source, request: &Message) -> Option<User> {
         let ip = source.addr.ip();
         let alone = self.directory.nodes.values().filter(|n| n.ip == ip).count() <= 1;
@@ -56,15 +57,16 @@ impl PCscf {
             Admission::Registered => known,
             Admission::Anyone => known.or_else(|| {
                 let routes = request.addrs("Route").unwrap_or_default();
+                let mut routes: Vec<String> = routes.into_iter().map(|route| route.uri).collect();
+                routes.retain(|route| !self.is_own(route));
+                if routes.is_empty() {
+                    routes = self.users.some_route(at);
+                }
                 Some(User {
                     contact: request.addrs("Contact").ok()?.first()?.uri.clone(),
                     source: source.clone(),
                     identities: vec![request.from().ok()?.uri],
-                    service_route: routes
-                        .into_iter()
-                        .map(|route| route.uri)
-                        .filter(|route| !self.is_own(route))
-                        .collect(),
+                    service_route: routes,
                     until: at,
                 })
             }),

@@ -70,6 +70,14 @@ impl Users {
             .or_else(|| near.first().copied().filter(|_| alone))
     }
 
+    /// The Service-Route of somebody who is registered.
+    pub fn some_route(&self, at: At) -> Vec<String> {
+        let mut users = self.0.values().filter(|user| user.until > at);
+        users
+            .next()
+            .map_or_else(Vec::new, |user| user.service_route.clone())
+    }
+
     /// The user whose Contact a Request-URI names: the same user part, host and port.
     pub fn addressed(&self, at: At, uri: &str) -> Option<&User> {
         self.get(at, uri).or_else(|| {

@@ -1,5 +1,7 @@
 //! What an I-CSCF can do wrong.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::{
@@ -120,6 +122,12 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
             }
             _ => Heard::AsItCame,
         }),
+    ),
+    i_cscf(
+        "i-cscf-waits-too-long-for-the-hss",
+        "ICSCF-008",
+        "waits a minute for the HSS, when nobody waits for the I-CSCF any more",
+        How::Setup(|setup| setup.policy.i_cscf.hss_patience = Duration::from_secs(60)),
     ),
     i_cscf(
         "i-cscf-knows-no-services",

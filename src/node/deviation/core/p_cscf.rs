@@ -120,7 +120,10 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "p-cscf-lets-strangers-in",
         "PCSCF-001",
         "takes who never registered for who From says",
-        How::Setup(|setup| setup.policy.p_cscf.admits = Admission::Anyone),
+        How::Setup(|setup| {
+            setup.policy.p_cscf.admits = Admission::Anyone;
+            setup.policy.p_cscf.route_mismatch = RouteMismatch::Replace;
+        }),
     ),
     p_cscf(
         "p-cscf-keeps-the-deregistered",
@@ -322,7 +325,7 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "asserts in answers what the called UE asserts itself",
         How::Door(|_| {
             Remembering::door(
-                |memory, p| note(memory, p, "P-Asserted-Identity"),
+                |memory, p| note_if(memory, p, "P-Asserted-Identity", |sip| !sip.is_request()),
                 |memory, p| {
                     response(p, Mw, &[], (101, 699), |edit, sip| {
                         match memory.get(&turn(sip)) {
@@ -338,7 +341,32 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "p-cscf-passes-network-headers",
         "SEC-021",
         "leaves P-Served-User and P-Asserted-Service that a UE wrote",
-        How::Setup(|setup| setup.policy.p_cscf.strips_assertions = false),
+        How::Door(|_| {
+            Remembering::door(
+                |memory, p| {
+                    if let Some(sip) = p.message.sip()
+                        && p.on == Gm
+                        && sip.is_request()
+                    {
+                        for name in FOR_THE_NETWORK.iter().filter(|name| sip.has(name)) {
+                            let key = format!("{name} {}", turn(sip));
+                            memory.put(&key, sip.values(name).join(", "));
+                        }
+                    }
+                    Heard::AsItCame
+                },
+                |memory, p| {
+                    request(p, Mw, &[], |edit, sip| {
+                        FOR_THE_NETWORK.iter().fold(edit, |edit, name| {
+                            match memory.get(&format!("{name} {}", turn(sip))) {
+                                Some(value) => edit.append(name, value),
+                                None => edit,
+                            }
+                        })
+                    })
+                },
+            )
+        }),
     ),
     // Charging.
     p_cscf(
@@ -596,10 +624,21 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
     ),
 ];
 
-/// Remembers a header of what a UE sends.
+/// Remembers a header of a UE's request.
 fn note(memory: &mut Notes<String>, passing: &Passing<'_>, name: &str) -> Heard {
+    note_if(memory, passing, name, Message::is_request)
+}
+
+/// Remembers a header of what a UE sends, if it is of that kind.
+fn note_if(
+    memory: &mut Notes<String>,
+    passing: &Passing<'_>,
+    name: &str,
+    fits: fn(&Message) -> bool,
+) -> Heard {
     if let Some(sip) = passing.message.sip()
         && passing.on == Gm
+        && fits(sip)
         && sip.has(name)
     {
         memory.put(&turn(sip), sip.values(name).join(", "));
@@ -851,6 +890,9 @@ impl Door for Hasty {
         }
     }
 }
+
+/// What only the network writes, beside the asserted identity and charging.
+const FOR_THE_NETWORK: &[&str] = &["P-Asserted-Service", "P-Served-User"];
 
 /// The methods of RFC 3261, 3262, 3265, 3311, 3428, 3515, 3903 and 6086.
 const METHODS: &[&str] = &[

@@ -576,12 +576,26 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
     s_cscf(
         "s-cscf-calls-the-absent-unknown",
         "SCSCF-013",
-        "answers 404 for a user who is not registered",
-        How::Says(|p| {
-            response(p, Mw, &[], (480, 480), |edit, sip| match sip.method() {
-                "REGISTER" => edit,
-                _ => edit.status(404, "Not Found"),
-            })
+        "answers 404 itself for a user who is not registered",
+        How::Door(|_| {
+            Remembering::door(
+                |memory, p| {
+                    if let Some(sip) = p.message.sip()
+                        && sip.status() == Some(480)
+                    {
+                        memory.put(&turn(sip), String::new());
+                    }
+                    Heard::AsItCame
+                },
+                |memory, p| {
+                    response(p, Mw, &[], (480, 480), |edit, sip| {
+                        match memory.get(&turn(sip)).is_some() || sip.method() == "REGISTER" {
+                            true => edit,
+                            false => edit.status(404, "Not Found"),
+                        }
+                    })
+                },
+            )
         }),
     ),
     s_cscf(

@@ -38,6 +38,8 @@ pub enum How {
     Says(fn(&Passing<'_>) -> Said),
     /// What bends its messages has a memory.
     Door(fn(&Setup) -> Box<dyn Door>),
+    /// Both: it decides otherwise, and what bends its messages has a memory.
+    SetupAndDoor(fn(&mut Setup), fn(&Setup) -> Box<dyn Door>),
     /// Somebody else stands in for it.
     StandIn(fn(Setup) -> Box<dyn Node>),
 }
@@ -115,6 +117,10 @@ impl Deviation {
             How::Hears(hears) => Box::new(Deaf(hears)),
             How::Says(says) => Box::new(Loose(says)),
             How::Door(door) => door(&setup),
+            How::SetupAndDoor(change, door) => {
+                change(&mut setup);
+                door(&setup)
+            }
         };
         let node = build(setup.clone())?;
         Some(Box::new(Behind::new(node, door, setup)))

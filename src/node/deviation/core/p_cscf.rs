@@ -567,8 +567,11 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
     p_cscf(
         "p-cscf-forwards-the-broken",
         "ERR-014",
-        "forwards requests without their mandatory headers",
-        How::Door(|_| Box::new(Indulgent)),
+        "forwards requests without their mandatory headers, on the route their sender has",
+        How::SetupAndDoor(
+            |setup| setup.policy.p_cscf.route_mismatch = RouteMismatch::Replace,
+            |_| Box::new(Indulgent),
+        ),
     ),
     p_cscf(
         "p-cscf-falls-silent-after-the-unreadable",
@@ -585,10 +588,10 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
     p_cscf(
         "p-cscf-reads-no-other-case",
         "ERR-014",
-        "refuses requests whose header names are written in lower case",
+        "refuses requests with a header name that begins with a small letter",
         How::Hears(|p| {
             refuse_if(p, |name, _| {
-                name.len() > 1 && name.chars().all(|c| !c.is_ascii_uppercase())
+                name.len() > 1 && name.starts_with(|first: char| first.is_ascii_lowercase())
             })
         }),
     ),

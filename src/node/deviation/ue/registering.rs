@@ -395,3 +395,57 @@ fn own_port(register: &Message) -> Option<u16> {
     let uri = crate::wire::sip::Uri::parse(&contact.uri).ok()?;
     uri.port
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        node::testbed::{Bed, Cast},
+        spec::{Architecture, Delivery, Format, RefPoint},
+        time::At,
+        wire::{message::Decoded, sip::Builder},
+    };
+
+    const CAST: &[Cast] = &[Cast {
+        name: "ue-a",
+        role: Role::Ue,
+        ip: "192.0.2.10",
+        listens: &[(RefPoint::Gm, Format::Sip, 5070)],
+        user: Some("ue-a"),
+        holds: &[],
+    }];
+
+    #[test]
+    fn a_lifetime_is_heard_as_another_wherever_it_stands() {
+        let register = Builder::request("REGISTER", "sip:ims.example")
+            .header("CSeq", "2 REGISTER")
+            .finish();
+        let accepted = Builder::response(&register, 200, "OK", None)
+            .header("Contact", "<sip:192.0.2.10:5070>;expires=60;q=1, <sip:a@b>")
+            .header("Expires", "1800")
+            .finish();
+        let message = Decoded::Sip(accepted.clone());
+        let bed = Bed::new(CAST, Architecture::Registered, Delivery::Delegate);
+        let setup = bed.setup_of("ue-a");
+        let heard = granted(
+            &Passing {
+                at: At::ZERO,
+                setup: &setup,
+                on: RefPoint::Gm,
+                peer: "192.0.2.1:5060".parse().expect("an address"),
+                message: &message,
+                bytes: accepted.bytes(),
+                link: None,
+            },
+            |seconds| seconds + 1,
+        );
+        let Heard::Instead(heard) = heard else {
+            panic!("{heard:?}");
+        };
+        let heard = Message::parse(heard[0].clone()).expect("a message");
+        assert_eq!(Some(1801), heard.number("Expires").expect("a number"));
+        let contacts = heard.values("Contact");
+        assert_eq!("<sip:192.0.2.10:5070>;expires=61;q=1", contacts[0]);
+        assert_eq!("<sip:a@b>", contacts[1]);
+    }
+}

@@ -17,6 +17,7 @@ use std::{
 use crate::{
     drive::{Drive, DriveError, Progress},
     net::{Claim, Faults, Map, Memory, Sockets, Transport},
+    node::Setup,
     random::derive,
     suite::{Context as Values, Follower, Ground, Instance, Stimulus, Suite, Topology},
     trace::{Cast, Event, EventKind, Meta, Trace},
@@ -103,6 +104,21 @@ pub fn play(suite: &Suite, instance: &Instance, casting: Casting<'_>) -> Played 
         transport,
         Field::Memory,
     ))
+}
+
+/// What each node of an instance is told before it starts, as in memory: for who drives nodes without a run.
+pub fn setups(suite: &Suite, instance: &Instance) -> Vec<Setup> {
+    let topology = instance.topology(suite);
+    let company = topology.map(|topology| {
+        cast::cast(
+            suite,
+            instance,
+            Casting::default(),
+            topology,
+            Ground::Memory,
+        )
+    });
+    company.map(|company| company.setups).unwrap_or_default()
 }
 
 /// Plays an instance over loopback sockets. Must be called inside a tokio runtime.

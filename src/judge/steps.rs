@@ -153,7 +153,9 @@ fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
     let expected = outcome.words.clone();
     let broken = party
         .filter(|_| !step.setup)
-        .and_then(|party| case.breach(&party, &requirement, &expected, &actual, shown..shown + 1));
+        .and_then(|party| case.breach(&party, &requirement, &expected, &actual, shown..shown + 1))
+        // A reference that a guest left waiting has broken nothing.
+        .filter(|finding| finding.blame == Blame::Sut);
     broken.unwrap_or_else(|| Finding {
         verdict: Verdict::Inconclusive,
         strength: Strength::Must,

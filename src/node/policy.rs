@@ -264,7 +264,7 @@ pub enum RouteMismatch {
     Pass,
     /// Unlawful: it goes where it wants if the right route stands somewhere in its own.
     PassContaining,
-    /// Unlawful: it goes where it wants if it has no route.
+    /// Unlawful: it goes to the I-CSCF if it has no route.
     PassNone,
 }
 

@@ -13,7 +13,7 @@ use crate::{
         endpoint::{ServerTxn, Source},
         proxy::next_max_forwards,
     },
-    spec::RefPoint,
+    spec::{RefPoint, Role},
     time::At,
     wire::sip::{Edit, Message, Uri},
 };
@@ -163,7 +163,9 @@ impl PCscf {
             RouteMismatch::PassContaining if lawful.iter().any(contains) => {
                 Ok((topmost.taken_off(request), found))
             }
-            RouteMismatch::PassNone if found.is_empty() => Ok((topmost.taken_off(request), found)),
+            RouteMismatch::PassNone if found.is_empty() => {
+                Ok((topmost.taken_off(request), self.i_cscf()))
+            }
             RouteMismatch::PassContaining | RouteMismatch::PassNone => Err(OTHER_ROUTE),
             RouteMismatch::Refuse => Err(OTHER_ROUTE),
             RouteMismatch::Replace => {
@@ -176,6 +178,14 @@ impl PCscf {
             }
             RouteMismatch::Pass => Ok((topmost.taken_off(request), found)),
         }
+    }
+
+    /// The URI of the I-CSCF, if there is one.
+    fn i_cscf(&self) -> Vec<String> {
+        let (_, node) = self.directory.first(Role::ICscf).unzip();
+        node.map(|node| format!("sip:{}", node.host))
+            .into_iter()
+            .collect()
     }
 
     /// Takes off what a UE may not say to the core.

@@ -184,7 +184,7 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
     p_cscf(
         "p-cscf-follows-a-missing-route",
         "PCSCF-003",
-        "sends a request without Route wherever its Request-URI leads",
+        "sends a request without Route to the I-CSCF, past the sender's S-CSCF",
         How::Setup(|setup| setup.policy.p_cscf.route_mismatch = RouteMismatch::PassNone),
     ),
     p_cscf(

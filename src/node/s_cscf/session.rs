@@ -194,6 +194,7 @@ impl SCscf {
         let Some(request) = self.with_service(request, &served) else {
             return self.refuse(at, txn, 403, out);
         };
+        let request = request.edit().remove("P-Served-User").finish();
         let request = self.recorded(with_charging(request, self.home.domain()));
         let leg = Leg::new(&identity, served, SessionCase::Originating);
         self.begin(txn, leg, request);

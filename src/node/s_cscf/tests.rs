@@ -645,6 +645,16 @@ fn another_event_is_not_triggered() {
 }
 
 #[test]
+fn a_served_user_whom_the_p_cscf_let_through_goes_no_further() {
+    let mut world = world();
+    register(&mut world, "ue-a");
+    let invite = originating("INVITE", "sip:ue-b@ims.example");
+    let forged = invite.edit().append("P-Served-User", "<sip:x@y>").finish();
+    send(&mut world, P_CSCF, forged, 1);
+    assert!(!asked(&mut world, I_CSCF)[0].has("P-Served-User"));
+}
+
+#[test]
 fn a_returned_request_goes_on_and_is_not_triggered_again() {
     for odi_in_user in [false, true] {
         let mut policy = Policy::default();

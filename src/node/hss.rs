@@ -28,7 +28,7 @@ pub fn build(setup: Setup) -> Box<dyn Node> {
 }
 
 /// The Cx side of a node: its own identity, and the HSS as the peer it may connect to.
-pub(super) fn cx_endpoint(setup: &Setup, timers: CxTimers) -> CxEndpoint {
+pub(super) fn cx_endpoint(setup: &Setup) -> CxEndpoint {
     let me = CxIdentity {
         host: setup
             .directory
@@ -50,7 +50,7 @@ pub(super) fn cx_endpoint(setup: &Setup, timers: CxTimers) -> CxEndpoint {
             Some((node.host.clone(), addr))
         });
     let seed = derive(setup.seed, &["cx"]);
-    CxEndpoint::new(me, known.collect(), timers, seed)
+    CxEndpoint::new(me, known.collect(), CxTimers::default(), seed)
 }
 
 /// The Origin-Host of the HSS; empty if there is none, so that asking it fails.
@@ -78,7 +78,7 @@ enum Told {
 impl Hss {
     fn new(setup: &Setup) -> Hss {
         Hss {
-            cx: cx_endpoint(setup, CxTimers::default()),
+            cx: cx_endpoint(setup),
             register: Register::new(setup),
             told: BTreeMap::new(),
         }

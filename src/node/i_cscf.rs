@@ -17,8 +17,8 @@ use crate::{
     io::{Input, Outbox, TimerId},
     proto::{
         cx::{
-            AuthorizationType, Capabilities, CxAnswer, CxEndpoint, CxEvent, CxRequest, CxTimers,
-            CxTxn, Lia, Lir, Uaa, Uar,
+            AuthorizationType, Capabilities, CxAnswer, CxEndpoint, CxEvent, CxRequest, CxTxn, Lia,
+            Lir, Uaa, Uar,
         },
         digest::AuthValue,
         endpoint::{
@@ -104,17 +104,13 @@ impl ICscf {
         if policy.answers_trying_at_once {
             sip = sip.trying_after(Duration::ZERO);
         }
-        let timers = CxTimers {
-            answer: policy.hss_patience,
-            ..CxTimers::default()
-        };
         ICscf {
             name: setup.name.clone(),
             hss: hss_host(&setup.directory),
             directory: setup.directory.clone(),
             policy,
             sip,
-            cx: cx_endpoint(setup, timers),
+            cx: cx_endpoint(setup),
             proxy: Proxy::new(derive(setup.seed, &["proxy"])),
             asked: BTreeMap::new(),
             patience: BTreeMap::new(),

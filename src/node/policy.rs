@@ -276,9 +276,6 @@ decisions! {
         answers_trying_at_once: bool = [false, true],
         /// Whether S-CSCFs that are equally fit are tried from the last (TS 29.228 6.7 leaves it open).
         chooses_from_the_end: bool = [false, true],
-        /// How long the HSS may take for an answer. No text names a time; the transaction that waits for it
-        /// ends after 32 s (RFC 3261 17.1.2.2).
-        hss_patience: Duration = [Duration::from_secs(4)],
         /// How long an S-CSCF may take for a REGISTER before another one is tried. No text names a time;
         /// a second one must still fit into Timer F of the P-CSCF, 32 s.
         s_cscf_patience: Duration = [Duration::from_secs(10), Duration::from_secs(12)],

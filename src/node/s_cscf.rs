@@ -31,7 +31,7 @@ use crate::{
     proto::{
         cx::{
             AssignmentType, CxAnswer, CxEndpoint, CxEvent, CxFailure, CxRequest, CxServerTxn,
-            CxTimers, CxTxn, Ppa, Ppr, Rta, Rtr, experimental,
+            CxTxn, Ppa, Ppr, Rta, Rtr, experimental,
         },
         dialog::DialogId,
         digest::{self, Stale},
@@ -151,7 +151,7 @@ impl SCscf {
             policy: setup.policy.s_cscf.clone(),
             sip: SipEndpoint::new(ports(setup), seed("sip")).trying_after(Duration::ZERO),
             proxy: Proxy::new(seed("proxy")),
-            cx: cx_endpoint(setup, CxTimers::default()),
+            cx: cx_endpoint(setup),
             hss: hss_host(&setup.directory),
             tag: random.token(10),
             random,

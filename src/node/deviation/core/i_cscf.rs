@@ -9,7 +9,7 @@ use crate::{
         Setup,
         deviation::{
             Deviation, Door, Heard, How, Passing, Said,
-            bend::{Notes, cx, edits::request},
+            bend::{Notes, cx, edits::request, recall::turn},
         },
     },
     proto::cx::experimental,
@@ -126,8 +126,8 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
     i_cscf(
         "i-cscf-waits-too-long-for-the-hss",
         "ICSCF-008",
-        "waits a minute for the HSS, when nobody waits for the I-CSCF any more",
-        How::Setup(|setup| setup.policy.i_cscf.hss_patience = Duration::from_secs(60)),
+        "refuses a request that the HSS gave no answer for when nobody waits for it any more",
+        How::Door(|_| Box::<Patient>::default()),
     ),
     i_cscf(
         "i-cscf-knows-no-services",
@@ -279,6 +279,41 @@ fn as_answer_to(request: &Message, answer: &Message) -> Bytes {
         ..*answer.header()
     };
     cx::under(header, answer, |_| None)
+}
+
+/// Is late with a refusal if the HSS said nothing.
+#[derive(Default)]
+struct Patient {
+    /// How many answers the HSS had given when a request came.
+    answers_before: Notes<u32>,
+    answers: u32,
+}
+
+impl Door for Patient {
+    fn hears(&mut self, passing: &Passing<'_>) -> Heard {
+        let is_answer = |name: &&str| cx::answer(passing, name).is_some();
+        if ["UAA", "LIA"].iter().any(is_answer) {
+            self.answers = self.answers.wrapping_add(1);
+        }
+        if let Some(sip) = passing.message.sip()
+            && sip.is_request()
+        {
+            self.answers_before.put(&turn(sip), self.answers);
+        }
+        Heard::AsItCame
+    }
+
+    fn says(&mut self, passing: &Passing<'_>) -> Said {
+        match passing.message.sip() {
+            Some(sip)
+                if sip.status() == Some(480)
+                    && self.answers_before.get(&turn(sip)).copied() == Some(self.answers) =>
+            {
+                Said::Later(Duration::from_secs(60))
+            }
+            _ => Said::AsWritten,
+        }
+    }
 }
 
 /// Takes each copy of a REGISTER for another one.

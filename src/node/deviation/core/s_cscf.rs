@@ -386,7 +386,12 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "s-cscf-answers-408-for-the-tracker",
         "SCSCF-007",
         "answers 408 to a SUBSCRIBE or PUBLISH if the tracker stays silent",
-        How::Setup(|setup| setup.policy.s_cscf.as_silence = 408),
+        How::Says(|p| {
+            response(p, Mw, &[], (504, 504), |edit, sip| match sip.method() {
+                "INVITE" => edit,
+                _ => edit.status(408, "Request Timeout"),
+            })
+        }),
     ),
     s_cscf(
         "s-cscf-goes-on-without-the-tracker",

@@ -159,12 +159,19 @@ mod tests {
 
     use super::*;
     use crate::{
-        io::{Input, LinkEvent, Outbox},
+        io::{Input, LinkEvent, Outbox, Output},
         node::testbed::{Bed, Cast},
+        proto::cx::experimental,
         random::Random,
         spec::{Architecture, Delivery, Format, RefPoint},
         time::At,
-        wire::frame::{Frame, LinkId, Party, Security},
+        wire::{
+            diameter::{
+                Avps, Builder, Header,
+                dictionary::{self as d, experimental as code},
+            },
+            frame::{Frame, LinkId, Party, Security},
+        },
     };
 
     #[test]
@@ -276,7 +283,37 @@ mod tests {
         ] {
             found.push((Format::Msrp, text.into()));
         }
+        found.extend(diameter().map(|bytes| (Format::Diameter, bytes)));
         found
+    }
+
+    /// Requests of Cx and answers to them, with all AVPs that doors look at.
+    fn diameter() -> impl Iterator<Item = Bytes> {
+        let profile = "<?xml version=\"1.0\"?><IMSSubscription><PrivateID>a@b</PrivateID>\
+                       <ServiceProfile><PublicIdentity><Identity>sip:a@b</Identity></PublicIdentity>\
+                       </ServiceProfile></IMSSubscription>";
+        let avps = || {
+            Avps::new()
+                .text(&d::SESSION_ID, "s")
+                .text(&d::PUBLIC_IDENTITY, "sip:a@b")
+                .text(&d::VISITED_NETWORK_IDENTIFIER, "v")
+                .text(&d::SERVER_NAME, "sip:s")
+                .text(&d::USER_DATA, profile)
+                .group(
+                    &d::SIP_AUTH_DATA_ITEM,
+                    Avps::new().text(&d::SIP_AUTHENTICATION_SCHEME, "SIP Digest"),
+                )
+        };
+        let outcomes = [code::FIRST_REGISTRATION, code::USER_UNKNOWN].map(experimental);
+        d::COMMANDS.iter().flat_map(move |command| {
+            let request = Builder::request(command, 1, 2).avps(avps()).finish();
+            let header = Header::parse(&request).expect("the header of a request that was built");
+            let answers = outcomes.into_iter().map(move |outcome| {
+                let avps = avps().outcome(outcome);
+                Builder::answer(&header).avps(avps).finish()
+            });
+            std::iter::once(request).chain(answers)
+        })
     }
 
     #[test]
@@ -298,7 +335,11 @@ mod tests {
                         let at = random.below(octets.len() as u64) as usize;
                         octets[at] = random.below(256) as u8;
                     }
-                    meet(&mut *node, *format, link, octets.into(), &mut out);
+                    for on in places(*format) {
+                        let octets = Bytes::from(octets.clone());
+                        meet(&mut *node, (*on, *format), link, octets, &mut out);
+                        out.drain().for_each(drop);
+                    }
                 }
             }
         }
@@ -307,17 +348,13 @@ mod tests {
     /// A message comes to a node.
     fn meet(
         node: &mut dyn Node,
-        format: Format,
+        (on, format): (RefPoint, Format),
         link: Option<LinkId>,
         bytes: Bytes,
         out: &mut Outbox,
     ) {
         let there = "192.0.2.1:5060".parse().expect("an address");
         let here = "192.0.2.10:5070".parse().expect("an address");
-        let on = match format {
-            Format::Sip => RefPoint::Gm,
-            _ => RefPoint::Data,
-        };
         if let Some(link) = link {
             let accepted = LinkEvent::Accepted {
                 on,
@@ -341,6 +378,43 @@ mod tests {
             framed: true,
         };
         node.handle(At::ZERO, Input::Frame(&frame), out);
-        out.drain().for_each(drop);
+    }
+
+    /// Where messages of a format go.
+    fn places(format: Format) -> &'static [RefPoint] {
+        match format {
+            Format::Sip => &[RefPoint::Gm, RefPoint::Mw, RefPoint::Isc],
+            Format::Diameter => &[RefPoint::Cx],
+            _ => &[RefPoint::Data],
+        }
+    }
+
+    /// What a parrot that deviates says to a message on Gm or Isc, as datagrams.
+    fn said_by(name: &str, on: RefPoint, text: &str) -> Vec<Bytes> {
+        let bed = Bed::new(CAST, Architecture::Registered, Delivery::Delegate);
+        let deviation = Deviation::named(name).expect("a deviation");
+        let build = |_| Some(Box::new(Parrot(deviation.roles[0])) as Box<dyn Node>);
+        let mut node = deviation
+            .play(bed.setup_of("p-cscf"), build)
+            .expect("a node");
+        let mut out = Outbox::default();
+        let octets = Bytes::from(text.to_owned());
+        meet(&mut *node, (on, Format::Sip), None, octets, &mut out);
+        let said = out.drain().filter_map(|output| match output {
+            Output::Datagram { bytes, .. } => Some(bytes),
+            _ => None,
+        });
+        said.collect()
+    }
+
+    #[test]
+    fn a_node_hears_an_answer_that_nobody_gave() {
+        let register = "REGISTER sip:t SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\n\
+                        From: <sip:s>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: 1\r\nCSeq: 1 REGISTER\r\n\r\n";
+        let name = "s-cscf-tells-the-tracker-of-nobody";
+        let said = said_by(name, RefPoint::Isc, register);
+        assert_eq!(1, said.len());
+        assert!(said[0].starts_with(b"SIP/2.0 200 "));
+        assert_eq!(vec![register], said_by(name, RefPoint::Gm, register));
     }
 }

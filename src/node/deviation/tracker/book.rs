@@ -255,9 +255,9 @@ impl Told<'_, '_> {
         known.is_some_and(|known| known.swarms.values().any(|stay| stay.left.is_none()))
     }
 
-    /// Whether a peer's state forbade it, or an authentication is missing.
+    /// Whether it was refused for what it is; a challenge is no refusal.
     pub fn is_forbidden(&self) -> bool {
-        matches!(self.error(), 3 | 6)
+        matches!(self.error(), 3 | 6) && self.status != 401
     }
 
     /// Adds peers to each list, but neither whoever asks nor one who is there already.

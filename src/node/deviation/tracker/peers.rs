@@ -76,7 +76,7 @@ pub const TABLE: &[Deviation] = &[
         How::Says(|passing| {
             unauthorised(passing, |mut http| {
                 for (_, value) in &mut http.headers {
-                    *value = value.replace(", stale=true", "");
+                    *value = value.replace(",stale=true", "");
                 }
                 http
             })
@@ -401,7 +401,7 @@ fn serve_anybody(setup: &mut Setup) {
 }
 
 fn tell_refused(told: &mut Told<'_, '_>) {
-    if !matches!(told.error(), 3 | 6) || told.status == 401 {
+    if told.status != 403 || told.passing.on != RefPoint::Ut {
         return;
     }
     let swarms: Vec<String> = told
@@ -441,7 +441,8 @@ fn leave_unheard(_: &mut Book, passing: &Passing<'_>) -> Heard {
     let root = root_of(passing).unwrap_or_default();
     let actions = root.get("connect").map(|connect| &connect["swarm_action"]);
     let leaves = |action: &serde_json::Value| action["action"] == "LEAVE";
-    match actions.is_some_and(|actions| list_of(actions).iter().all(leaves)) {
+    let actions = actions.map(list_of).unwrap_or_default();
+    match !actions.is_empty() && actions.iter().all(leaves) {
         true => request(passing, |root| {
             root.shift_remove("connect");
             root.insert("request_type".to_owned(), "STAT_REPORT".into());

@@ -382,6 +382,8 @@ decisions! {
         registers_whoever_errs: bool = [false],
         /// Whether a CONNECT that comes again has its effect once (RFC 7846 4.3).
         remembers_transactions: bool = [true],
+        /// Whether a wrong password on Ut is as good as the right one (RFC 7846 4.1.1).
+        takes_any_password: bool = [false],
         /// Whether other methods than POST are taken for POST (RFC 7846 4).
         takes_any_method: bool = [false],
         /// Which algorithm Ut's challenge offers first (RFC 7616 3.7: the server's order of preference).

@@ -1,10 +1,13 @@
-//! What a Tracker AS can do wrong: with HTTP and the documents of its protocol (`documents`), with who may
-//! ask and what becomes of a peer (`peers`), with lists (`lists`), and inside the IMS (`isc`). `book` is
+//! What a Tracker AS can do wrong: with HTTP and the documents of its protocol (`documents`,
+//! `addresses`), with who may ask and what becomes of a peer (`peers`, `joining`), with lists (`lists`), and
+//! inside the IMS (`isc`). `book` is
 //! what their doors remember.
 
+pub(super) mod addresses;
 mod book;
 pub(super) mod documents;
 pub(super) mod isc;
+pub(super) mod joining;
 pub(super) mod lists;
 pub(super) mod peers;
 

@@ -1,0 +1,222 @@
+//! Where an S-CSCF sends requests and answers.
+
+use super::s_cscf;
+use crate::{
+    node::deviation::{
+        Deviation, Heard, How, Passing, Said,
+        bend::{
+            Notes,
+            edits::{first_uri, is_inside, is_own, keep_only, request, response, set_all},
+            recall::{Remembering, turn},
+        },
+    },
+    spec::{RefPoint::Mw, Role},
+    wire::sip::{Edit, Message, Uri},
+};
+
+pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
+    // Routing.
+    s_cscf(
+        "s-cscf-records-no-route",
+        "SCSCF-011",
+        "goes off the path of dialogs",
+        How::Says(|p| match p.message.sip() {
+            Some(sip) if sip.is_request() => off_the_path(p, sip),
+            _ => Said::AsWritten,
+        }),
+    ),
+    s_cscf(
+        "s-cscf-records-no-route-of-subscriptions",
+        "SCSCF-011",
+        "goes off the path of a SUBSCRIBE, and stays on that of an INVITE",
+        How::Says(|p| match p.message.sip() {
+            Some(sip) if sip.is_request() && sip.method() == "SUBSCRIBE" => off_the_path(p, sip),
+            _ => Said::AsWritten,
+        }),
+    ),
+    s_cscf(
+        "s-cscf-records-no-route-for-the-called",
+        "SCSCF-011",
+        "goes off the path of calls on the side of the called user",
+        How::Says(|p| {
+            request(p, Mw, &["INVITE"], |edit, sip| {
+                let mut routes = sip.values("Record-Route");
+                if sip.has("P-Called-Party-ID")
+                    && first_uri(sip, "Record-Route").is_some_and(|uri| is_own(p, &uri))
+                {
+                    routes.remove(0);
+                }
+                set_all(edit, "Record-Route", &routes)
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-leaves-the-identity-in-the-request-uri",
+        "SCSCF-012",
+        "sends a request to the called user's P-CSCF under the identity that was called",
+        How::Says(|p| {
+            request(p, Mw, &[], |edit, sip| {
+                match first_uri(sip, "P-Called-Party-ID") {
+                    Some(called) => edit.request_uri(&called),
+                    None => edit,
+                }
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-leaves-the-path-out",
+        "SCSCF-012",
+        "sends a request to the called user's P-CSCF without Route",
+        How::Says(|p| {
+            request(p, Mw, &[], |edit, sip| match sip.has("P-Called-Party-ID") {
+                true => edit.remove("Route"),
+                false => edit,
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-does-not-say-who-was-called",
+        "SCSCF-012",
+        "sends a request to the called user's P-CSCF without P-Called-Party-ID",
+        How::Says(|p| request(p, Mw, &[], |edit, _| edit.remove("P-Called-Party-ID"))),
+    ),
+    s_cscf(
+        "s-cscf-calls-the-contact",
+        "SCSCF-012",
+        "names the Contact in P-Called-Party-ID",
+        How::Says(|p| {
+            request(p, Mw, &[], |edit, sip| {
+                match (sip.has("P-Called-Party-ID"), sip.request_uri()) {
+                    (true, Some(contact)) => edit.set("P-Called-Party-ID", &format!("<{contact}>")),
+                    _ => edit,
+                }
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-calls-the-absent-unknown",
+        "SCSCF-013",
+        "answers 404 itself for a user who is not registered",
+        How::Door(|_| {
+            Remembering::door(
+                |memory, p| {
+                    if let Some(sip) = p.message.sip()
+                        && sip.status() == Some(480)
+                    {
+                        memory.put(&turn(sip), String::new());
+                    }
+                    Heard::AsItCame
+                },
+                |memory, p| {
+                    response(p, Mw, &[], (480, 480), |edit, sip| {
+                        match memory.get(&turn(sip)).is_some() || sip.method() == "REGISTER" {
+                            true => edit,
+                            false => edit.status(404, "Not Found"),
+                        }
+                    })
+                },
+            )
+        }),
+    ),
+    s_cscf(
+        "s-cscf-tells-where-the-caller-is",
+        "SCSCF-020",
+        "leaves P-Access-Network-Info on requests to the called user",
+        How::Door(|_| {
+            Remembering::door(note_location, |memory, p| {
+                request(p, Mw, &[], |edit, sip| match to_the_called(p, sip) {
+                    true => located(memory, edit, sip),
+                    false => edit,
+                })
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-tells-where-the-caller-is-inside-dialogs",
+        "SCSCF-020",
+        "leaves P-Access-Network-Info on requests to the called user inside dialogs",
+        How::Door(|_| {
+            Remembering::door(note_location, |memory, p| {
+                request(p, Mw, &[], |edit, sip| {
+                    match is_inside(sip) && to_the_called(p, sip) {
+                        true => located(memory, edit, sip),
+                        false => edit,
+                    }
+                })
+            })
+        }),
+    ),
+    // Answers.
+    s_cscf(
+        "s-cscf-hands-a-503-on",
+        "SCSCF-018",
+        "hands a 503 from below on as it is",
+        How::Door(|_| {
+            Remembering::door(
+                |memory, p| {
+                    if let Some(sip) = p.message.sip()
+                        && sip.status() == Some(503)
+                    {
+                        memory.put(&turn(sip), String::new());
+                    }
+                    Heard::AsItCame
+                },
+                |memory, p| {
+                    response(p, Mw, &[], (500, 500), |edit, sip| {
+                        match memory.get(&turn(sip)) {
+                            Some(_) => edit.status(503, "Service Unavailable"),
+                            None => edit,
+                        }
+                    })
+                },
+            )
+        }),
+    ),
+    s_cscf(
+        "s-cscf-makes-480-of-a-redirection",
+        "SCSCF-019",
+        "answers 480 where the called device redirects",
+        How::Says(|p| {
+            response(p, Mw, &["INVITE"], (300, 399), |edit, _| {
+                edit.status(480, "Temporarily Unavailable")
+                    .remove("Contact")
+            })
+        }),
+    ),
+];
+
+fn off_the_path(passing: &Passing<'_>, sip: &Message) -> Said {
+    let edit = keep_only(sip.edit(), sip, "Record-Route", |uri| !is_own(passing, uri));
+    Said::as_one(edit.finish().bytes().clone())
+}
+
+fn note_location(memory: &mut Notes<String>, passing: &Passing<'_>) -> Heard {
+    if let Some(sip) = passing.message.sip()
+        && sip.is_request()
+        && let Some(location) = sip.header("P-Access-Network-Info")
+    {
+        memory.put(&turn(sip), location.into_owned());
+    }
+    Heard::AsItCame
+}
+
+/// Whether a request goes to a user's P-CSCF, and not back to where it came from.
+fn to_the_called(passing: &Passing<'_>, sip: &Message) -> bool {
+    let next = sip.addrs("Route").unwrap_or_default().into_iter().next();
+    let next = next
+        .map(|route| route.uri)
+        .or(sip.request_uri().map(str::to_owned));
+    let directory = &passing.setup.directory;
+    let owner = next
+        .and_then(|uri| Uri::parse(&uri).ok())
+        .and_then(|uri| directory.owner(&uri.host).cloned());
+    let node = owner.and_then(|name| directory.nodes.get(&name));
+    node.is_some_and(|node| node.role == Role::PCscf)
+}
+
+fn located<'a>(memory: &mut Notes<String>, edit: Edit<'a>, sip: &Message) -> Edit<'a> {
+    match memory.get(&turn(sip)) {
+        Some(location) => edit.set("P-Access-Network-Info", location),
+        None => edit,
+    }
+}

@@ -1,0 +1,299 @@
+//! When and how an S-CSCF asks application servers, and what it says of a request.
+
+use super::{s_cscf, success};
+use crate::{
+    node::deviation::{
+        Deviation, Heard, How, Passing, Said,
+        bend::{
+            cx,
+            edits::{first_uri, is_inside, is_own, keep_only, request, response, set_all},
+        },
+    },
+    proto::cx::profile::{Condition, DefaultHandling, Profile},
+    spec::RefPoint::{Isc, Mw},
+    wire::sip::{Edit, Message, Params},
+};
+
+pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
+    // What application servers are for.
+    s_cscf(
+        "s-cscf-leaves-its-uri-off-the-route",
+        "SCSCF-004",
+        "sends a request to the tracker with nothing behind it in Route",
+        How::Says(|p| {
+            request(p, Isc, &[], |edit, sip| {
+                keep_only(edit, sip, "Route", |uri| !is_own(p, uri))
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-sends-to-the-tracker-without-route",
+        "SCSCF-004",
+        "sends a request to the tracker without Route",
+        How::Says(|p| request(p, Isc, &[], |edit, _| edit.remove("Route"))),
+    ),
+    s_cscf(
+        "s-cscf-puts-itself-before-the-tracker",
+        "SCSCF-004",
+        "sends a request to the tracker with its own URI first in Route",
+        How::Says(|p| {
+            request(p, Isc, &[], |edit, sip| {
+                let mut routes = sip.values("Route");
+                if routes.len() > 1 {
+                    routes.swap(0, 1);
+                }
+                set_all(edit, "Route", &routes)
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-names-no-served-user",
+        "SCSCF-005",
+        "sends requests to the tracker without P-Served-User",
+        How::Says(|p| request(p, Isc, &[], |edit, _| edit.remove("P-Served-User"))),
+    ),
+    s_cscf(
+        "s-cscf-tells-everybody-the-served-user",
+        "SCSCF-005",
+        "leaves P-Served-User on requests in the core",
+        How::Says(|p| {
+            request(p, Mw, &[], |edit, sip| {
+                match first_uri(sip, "P-Asserted-Identity") {
+                    Some(user) => served_user(edit, &user, "orig"),
+                    None => edit,
+                }
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-tells-the-p-cscf-the-served-user",
+        "SCSCF-005",
+        "leaves P-Served-User on requests to the called user's P-CSCF",
+        How::Says(|p| {
+            request(p, Mw, &[], |edit, sip| {
+                match first_uri(sip, "P-Called-Party-ID") {
+                    Some(user) => served_user(edit, &user, "term"),
+                    None => edit,
+                }
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-sends-each-subscribe-to-the-tracker",
+        "SCSCF-006",
+        "sends every SUBSCRIBE to the tracker, whatever its Event",
+        How::Hears(|p| {
+            bend_profile(p, |profile| {
+                each_trigger(profile, |condition| {
+                    if let Condition::Header { content, .. } = condition {
+                        *content = None;
+                    }
+                })
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-matches-the-beginning-of-event",
+        "SCSCF-006",
+        "sends a SUBSCRIBE to the tracker if its Event begins like the filter's",
+        How::Hears(|p| {
+            bend_profile(p, |profile| {
+                each_pattern(profile, |text| text.trim_end_matches("(;.*)?$").to_owned())
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-matches-event-without-parameters",
+        "SCSCF-006",
+        "does not send a SUBSCRIBE to the tracker whose Event has parameters",
+        How::Hears(|p| {
+            bend_profile(p, |profile| {
+                each_pattern(profile, |text| text.replace("(;.*)?$", "$"))
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-matches-allow-events",
+        "SCSCF-006",
+        "sends a SUBSCRIBE to the tracker if its Allow-Events matches the filter",
+        How::Hears(|p| {
+            bend_profile(p, |profile| {
+                each_trigger(profile, |condition| {
+                    if let Condition::Header { name, .. } = condition {
+                        *name = format!(".*{name}.*");
+                    }
+                })
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-answers-408-for-the-tracker",
+        "SCSCF-007",
+        "answers 408 to a SUBSCRIBE or PUBLISH if the tracker stays silent",
+        How::Says(|p| {
+            response(p, Mw, &[], (504, 504), |edit, sip| match sip.method() {
+                "INVITE" => edit,
+                _ => edit.status(408, "Request Timeout"),
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-goes-on-without-the-tracker",
+        "SCSCF-007",
+        "sends a request past a tracker that fails, though the filter says to end it",
+        How::Hears(|p| {
+            bend_profile(p, |profile| {
+                for service in &mut profile.services {
+                    for criterion in &mut service.criteria {
+                        let handling = DefaultHandling::SessionContinued;
+                        criterion.server.default_handling = Some(handling);
+                    }
+                }
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-ignores-pushed-profiles",
+        "SCSCF-021",
+        "serves by the profile it has, whatever the HSS pushes",
+        How::Hears(|p| match cx::request(p, "PPR") {
+            Some(ppr) => Heard::Answer(vec![success(ppr)]),
+            None => Heard::AsItCame,
+        }),
+    ),
+    s_cscf(
+        "s-cscf-asserts-no-service",
+        "SCSCF-009",
+        "takes the preferred service off and asserts none",
+        How::Says(|p| match p.message.sip() {
+            Some(sip) if sip.is_request() => Said::as_one(
+                sip.edit()
+                    .remove("P-Asserted-Service")
+                    .finish()
+                    .bytes()
+                    .clone(),
+            ),
+            _ => Said::AsWritten,
+        }),
+    ),
+    s_cscf(
+        "s-cscf-passes-the-preferred-service",
+        "SCSCF-009",
+        "hands P-Preferred-Service on beside the asserted one",
+        How::Says(|p| match p.message.sip() {
+            Some(sip) if sip.is_request() => match sip.header("P-Asserted-Service") {
+                Some(service) => Said::as_one(
+                    sip.edit()
+                        .append("P-Preferred-Service", &service)
+                        .finish()
+                        .bytes()
+                        .clone(),
+                ),
+                None => Said::AsWritten,
+            },
+            _ => Said::AsWritten,
+        }),
+    ),
+    s_cscf(
+        "s-cscf-serves-the-barred",
+        "SCSCF-002",
+        "forwards requests of a barred identity",
+        How::Hears(|p| {
+            bend_profile(p, |profile| {
+                for service in &mut profile.services {
+                    service
+                        .identities
+                        .iter_mut()
+                        .for_each(|public| public.barred = false);
+                }
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-believes-every-mark",
+        "SCSCF-001",
+        "serves a request as one of a user whoever wrote its mark",
+        How::Setup(|setup| setup.policy.s_cscf.guards_originating = false),
+    ),
+    // Charging.
+    s_cscf(
+        "s-cscf-makes-an-icid-for-the-tracker",
+        "SCSCF-010",
+        "sends requests to the tracker with a charging identifier of its own",
+        How::Says(|p| request(p, Isc, &[], own_icid)),
+    ),
+    s_cscf(
+        "s-cscf-makes-an-icid-for-the-called",
+        "SCSCF-010",
+        "sends requests to the called user with a charging identifier of its own",
+        How::Says(|p| {
+            request(p, Mw, &[], |edit, sip| match sip.has("P-Called-Party-ID") {
+                true => own_icid(edit, sip),
+                false => edit,
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-loses-the-icid-inside-dialogs",
+        "SCSCF-010",
+        "sends requests inside dialogs with a charging identifier of its own",
+        How::Says(|p| {
+            request(p, Mw, &[], |edit, sip| match is_inside(sip) {
+                true => own_icid(edit, sip),
+                false => edit,
+            })
+        }),
+    ),
+];
+
+fn served_user<'a>(edit: Edit<'a>, user: &str, case: &str) -> Edit<'a> {
+    edit.set(
+        "P-Served-User",
+        &format!("<{user}>;sescase={case};regstate=reg"),
+    )
+}
+
+/// Hears of other profiles than the HSS gives.
+fn bend_profile(passing: &Passing<'_>, change: impl Fn(&mut Profile)) -> Heard {
+    let carries = cx::answer(passing, "SAA").or_else(|| cx::request(passing, "PPR"));
+    let bent = carries.and_then(|message| cx::with_profile(message, change));
+    bent.map_or(Heard::AsItCame, Heard::as_one)
+}
+
+fn each_trigger(profile: &mut Profile, change: impl Fn(&mut Condition)) {
+    let criteria = profile
+        .services
+        .iter_mut()
+        .flat_map(|service| &mut service.criteria);
+    let points = criteria.filter_map(|criterion| criterion.trigger.as_mut());
+    for trigger in points.flat_map(|point| &mut point.triggers) {
+        change(&mut trigger.condition);
+    }
+}
+
+/// Changes what header values are held against.
+fn each_pattern(profile: &mut Profile, change: impl Fn(&str) -> String) {
+    each_trigger(profile, |condition| {
+        if let Condition::Header {
+            content: Some(pattern),
+            ..
+        } = condition
+        {
+            *pattern = change(pattern);
+        }
+    });
+}
+
+fn own_icid<'a>(edit: Edit<'a>, sip: &'a Message) -> Edit<'a> {
+    let vector = sip.header("P-Charging-Vector");
+    let params = vector.and_then(|vector| Params::parse(&format!(";{vector}")).ok());
+    let Some(mut params) = params else {
+        return edit;
+    };
+    let icid = params.unquoted("icid-value").unwrap_or_default();
+    params.set("icid-value", Some(&format!("\"s-cscf-{icid}\"")));
+    edit.set(
+        "P-Charging-Vector",
+        params.to_string().trim_start_matches(';'),
+    )
+}

@@ -220,7 +220,10 @@ impl Prove {
     }
 
     fn cross(&self, suite: &Suite, instances: &[Instance], stop: &Stop) -> Result<Exit, Failure> {
-        let mut duels = prove::everything(suite, instances);
+        // One configuration of a scenario stands for all.
+        let mut first: Vec<Instance> = instances.to_vec();
+        first.dedup_by_key(|instance| instance.scenario.id.clone());
+        let mut duels = prove::everything(suite, &first);
         duels.retain(|duel| self.means(duel));
         let seen = self.each(&duels, stop, |duel| prove::kill(suite, duel));
         let cells = duels.iter().zip(seen).map(|(duel, seen)| Cell {

@@ -203,12 +203,27 @@ pub fn judge(
         verdict,
         findings,
         advice,
-        leniencies: followed.leniencies(),
+        leniencies: leniencies(&case, &followed),
         assembled,
         steps: followed.met_at(),
         lost: lost(trace),
         repeated: repeated(trace),
     }
+}
+
+/// What had to be forgiven whoever is under test: by the steps, and to read their PPSTP documents.
+fn leniencies(case: &Case<'_>, followed: &steps::Followed) -> Vec<String> {
+    let mut names = followed.leniencies();
+    for seen in &case.evidence.crossed {
+        let tested = case.evidence.node(&seen.frame.from);
+        let is_tested = tested.is_some_and(|node| case.is_under_test(node));
+        if let Some(Ok(reading)) = seen.message.ppstp().filter(|_| is_tested) {
+            names.extend(reading.leniencies.iter().map(|one| one.name().to_owned()));
+        }
+    }
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// Once the party under test broke a rule, what a reference does after it may be its consequence: it says nothing

@@ -481,10 +481,10 @@ impl Door for Departures {
     }
 }
 
-/// Gives the first tag it gave in a call again and again, and takes it for the node's own.
+/// Gives each user the first tag it gave it again and again, and takes it for the node's own.
 #[derive(Default)]
 struct OneTag {
-    /// The tag given away, and the one it stands for, by Call-ID.
+    /// The tag given away, and the one it stands for, by From.
     tags: Notes<(String, String)>,
 }
 
@@ -493,9 +493,9 @@ impl Door for OneTag {
         let Some(publish) = passing.request("PUBLISH") else {
             return Heard::AsItCame;
         };
-        let call = publish.call_id().unwrap_or_default();
+        let user = publish.from().map(|from| from.uri).unwrap_or_default();
         let named = publish.header("SIP-If-Match").unwrap_or_default();
-        match self.tags.get(&call) {
+        match self.tags.get(&user) {
             Some((given, meant)) if *given == named => {
                 let bent = publish.edit().set("SIP-If-Match", meant).finish();
                 heard(Some(bent.bytes().clone()))
@@ -508,10 +508,10 @@ impl Door for OneTag {
         let Some(ok) = passing.response("PUBLISH") else {
             return Said::AsWritten;
         };
-        let (Some(tag), Ok(call)) = (ok.header("SIP-ETag"), ok.call_id()) else {
+        let (Some(tag), Ok(from)) = (ok.header("SIP-ETag"), ok.from()) else {
             return Said::AsWritten;
         };
-        match self.tags.get(&call) {
+        match self.tags.get(&from.uri) {
             Some((given, meant)) => {
                 *meant = tag.into_owned();
                 let bent = ok.edit().set("SIP-ETag", given).finish();
@@ -519,7 +519,7 @@ impl Door for OneTag {
             }
             None => {
                 let tag = tag.into_owned();
-                self.tags.put(&call, (tag.clone(), tag));
+                self.tags.put(&from.uri, (tag.clone(), tag));
                 Said::AsWritten
             }
         }

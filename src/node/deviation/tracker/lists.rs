@@ -330,7 +330,7 @@ pub const TABLE: &[Deviation] = &[
             answers(|told| {
                 each_piece(told, |piece| {
                     if let Some(first) = piece.get("first").and_then(Value::as_u64) {
-                        piece.insert("first".to_owned(), (first + 1).into());
+                        piece.insert("first".to_owned(), first.saturating_add(1).into());
                     }
                 })
             })

@@ -112,6 +112,8 @@ impl Layer {
                 "manifest-sha1",
                 "manifest-sha256",
                 "manifest-pieces",
+                "manifest-digests",
+                "roots",
                 "text",
             ],
             Layer::Diameter => &[
@@ -508,6 +510,10 @@ impl View {
         if key.starts_with('/') {
             return Some(texts(json.pointer(key)));
         }
+        if key == "roots" {
+            let members = json.as_object().into_iter().flatten();
+            return Some(members.map(|(name, _)| name.clone()).collect());
+        }
         let root = &json["PPSPTrackerProtocol"];
         let actions = || items(&root["connect"]["swarm_action"]);
         let stats = || items(&root["stat_report"]["stat"]);
@@ -576,6 +582,10 @@ impl View {
                 .collect(),
             "manifest-sha256" => results()
                 .flat_map(|r| texts(r["cds"].get("sha256")))
+                .collect(),
+            "manifest-digests" => results()
+                .flat_map(|r| items(&r["cds"]["pieces"]))
+                .flat_map(|p| texts(p.get("sha256")))
                 .collect(),
             "manifest-pieces" => results()
                 .flat_map(|r| items(&r["cds"]["pieces"]))

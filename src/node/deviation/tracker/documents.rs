@@ -9,8 +9,8 @@ use super::{
         bend::{self, said},
     },
     book::{
-        ACTIONS, Book, ROOT, STATS, Told, answers, each_in, is_request, list_of, minded, refused,
-        request, root_of,
+        ACTIONS, ADDRESSES, Book, ROOT, STATS, Told, answers, each_in, is_request, list_of, minded,
+        refused, request, root_of,
     },
     row,
 };
@@ -57,13 +57,13 @@ pub const TABLE: &[Deviation] = &[
         }),
     ),
     row(
-        "tracker-reads-on-in-another-version",
+        "tracker-forbids-what-later-versions-ask",
         "PPSTP-027",
-        "answers another version with error 1 where it does not know the rest either",
+        "answers another version with error 3 where it does not know the rest either",
         How::Door(|_| {
             answers(|told| {
                 if told.error() == 2 && !is_known(told.kind()) {
-                    told.set("error_code", 1);
+                    told.set("error_code", 3);
                 }
             })
         }),
@@ -229,10 +229,129 @@ pub const TABLE: &[Deviation] = &[
         }),
     ),
     row(
-        "tracker-reads-numbers-out-of-strings",
+        "tracker-rounds-numbers",
         "PPSTP-030",
-        "takes a string of digits for a number",
-        How::Hears(|passing| request(passing, numbered)),
+        "takes the next whole number from 0 for one that is none",
+        How::Hears(|passing| request(passing, rounded)),
+    ),
+    row(
+        "tracker-knows-no-turn",
+        "PPSTP-034",
+        "refuses whoever asks for TURN",
+        How::Hears(|passing| {
+            let root = root_of(passing).unwrap_or_default();
+            let asks = ["connect", "find"].iter().any(|body| {
+                root.get(*body)
+                    .is_some_and(|b| b["peer_num"]["ability_nat"] == "TURN")
+            });
+            refused_if(passing, asks, 1)
+        }),
+    ),
+    row(
+        "tracker-takes-less-than-nothing-for-nothing",
+        "PPSTP-035",
+        "takes 0 for a negative number by which a peer describes itself",
+        How::Hears(|passing| {
+            request(passing, |root| {
+                for body in ["connect", "find"] {
+                    let num = root.get_mut(body).and_then(|body| body.get_mut("peer_num"));
+                    let members = num.and_then(Value::as_object_mut).into_iter().flatten();
+                    for (_, value) in members.filter(|(name, _)| *name != "peer_count") {
+                        if value.as_i64().is_some_and(|number| number < 0) {
+                            *value = 0.into();
+                        }
+                    }
+                }
+            })
+        }),
+    ),
+    row(
+        "tracker-fills-in-ports",
+        "PPSTP-039",
+        "takes port 7777 for one that is missing",
+        How::Hears(|passing| {
+            request(passing, |root| {
+                each_in(root, ADDRESSES, |address| {
+                    address.entry("port").or_insert(7777.into());
+                });
+            })
+        }),
+    ),
+    row(
+        "tracker-reads-zeros-before-numbers",
+        "PPSTP-041",
+        "takes an IPv4 address whose numbers begin with zeros",
+        How::Hears(|passing| request(passing, without_zeros)),
+    ),
+    row(
+        "tracker-takes-nothing-for-a-request",
+        "PPSTP-050",
+        "answers a document without a request with success",
+        How::Door(|_| {
+            answers(|told| {
+                let asked = told.asked.map(|asked| &asked.document[ROOT]);
+                if asked.and_then(Value::as_object).is_some_and(Map::is_empty) {
+                    told.succeed();
+                }
+            })
+        }),
+    ),
+    row(
+        "tracker-guesses-the-swarm",
+        "PPSTP-054",
+        "finds in the one swarm a peer is in when it names none",
+        How::Door(|_| minded(guess_swarm, |_| {})),
+    ),
+    row(
+        "tracker-refuses-large-counters",
+        "PPSTP-088",
+        "refuses a report with a counter beyond 2^53",
+        How::Hears(|passing| {
+            let root = root_of(passing).unwrap_or_default();
+            let stats = root.get("stat_report").map(|report| &report["stat"]);
+            let is_large = stats.is_some_and(|stats| {
+                let numbers = list_of(stats)
+                    .iter()
+                    .flat_map(|stat| NUMBERS.map(|n| &stat[n]));
+                numbers
+                    .filter_map(Value::as_u64)
+                    .any(|number| number > 1 << 53)
+            });
+            refused_if(passing, is_large, 1)
+        }),
+    ),
+    row(
+        "tracker-moves-results-into-its-extension",
+        "PPSTP-105",
+        "gives the result of a swarm as a member of the extension",
+        How::Door(|_| {
+            answers(|told| {
+                told.results().for_each(|result| {
+                    if let Some(number) = result.shift_remove("result") {
+                        let cds = result.entry("cds").or_insert_with(|| json!({}));
+                        if let Some(cds) = cds.as_object_mut() {
+                            cds.insert("result".to_owned(), number);
+                        }
+                    }
+                });
+            })
+        }),
+    ),
+    row(
+        "tracker-takes-no-reports-on-ut",
+        "PPSTP-108",
+        "refuses reports on Ut",
+        How::Hears(|passing| {
+            let root = root_of(passing).unwrap_or_default();
+            let is_report = root.get("request_type").is_some_and(|t| t == "STAT_REPORT");
+            refused_if(passing, is_report && passing.on == RefPoint::Ut, 1)
+        }),
+    ),
+    row(
+        "tracker-reads-by-the-first-length",
+        "SEC-023",
+        "takes the first length of a message that has two",
+        How::Door(|_| Box::new(FirstLength)),
     ),
     row(
         "tracker-takes-unknown-modes-for-leech",
@@ -834,21 +953,53 @@ fn by_element(root: &mut Map<String, Value>) {
     }
 }
 
-fn numbered(root: &mut Map<String, Value>) {
-    let numbers = ["version", "peer_count", "port", "priority"];
+fn rounded(root: &mut Map<String, Value>) {
+    let numbers = ["peer_count", "port", "priority"];
     let mut document = Value::Object(std::mem::take(root));
     super::super::apart::each_object(&mut document, &mut |object| {
         for (name, value) in object.iter_mut() {
-            if let Some(number) = value.as_str().and_then(|text| text.parse::<u64>().ok())
-                && (numbers.contains(&&**name) || NUMBERS.contains(&&**name))
+            if (numbers.contains(&&**name) || NUMBERS.contains(&&**name))
+                && let (None, Some(number)) = (value.as_u64(), value.as_f64())
             {
-                *value = number.into();
+                *value = (number.max(0.0).ceil() as u64).into();
             }
         }
     });
     if let Value::Object(read) = document {
         *root = read;
     }
+}
+
+fn without_zeros(root: &mut Map<String, Value>) {
+    each_in(root, ADDRESSES, |address| {
+        let ip = address.get_mut("ip_address").and_then(Value::as_object_mut);
+        if let Some(Value::String(written)) = ip.and_then(|ip| ip.get_mut("address"))
+            && written.split('.').count() == 4
+        {
+            let numbers = written
+                .split('.')
+                .map(|number| match number.trim_start_matches('0') {
+                    "" => "0",
+                    number => number,
+                });
+            *written = numbers.collect::<Vec<_>>().join(".");
+        }
+    });
+}
+
+fn guess_swarm(book: &mut Book, passing: &Passing<'_>) -> Heard {
+    let root = root_of(passing).unwrap_or_default();
+    let known = root.get("peer_id").and_then(Value::as_str);
+    let known = known.and_then(|id| book.peers.get(id));
+    let swarm = known.and_then(|known| known.swarms.keys().next());
+    let Some(swarm) = swarm else {
+        return Heard::AsItCame;
+    };
+    request(passing, |root| {
+        if let Some(find) = root.get_mut("find").and_then(Value::as_object_mut) {
+            find.entry("swarm_id").or_insert(swarm.as_str().into());
+        }
+    })
 }
 
 fn known_word(passing: &Passing<'_>, name: &str, words: &[&str], instead: &str) -> Heard {
@@ -914,6 +1065,49 @@ impl Door for Mortal {
             false => Said::AsWritten,
         }
     }
+}
+
+/// Reads a request by its first Content-Length, whatever else its head says of lengths.
+struct FirstLength;
+
+impl Door for FirstLength {
+    fn hears(&mut self, passing: &Passing<'_>) -> Heard {
+        bend::heard(by_first_length(passing.bytes))
+    }
+
+    fn hears_rest(&mut self, passing: &Passing<'_>) -> Heard {
+        self.hears(passing)
+    }
+}
+
+/// The request up to its first length, with that alone; `None` if its head gives one length only.
+fn by_first_length(bytes: &[u8]) -> Option<Vec<u8>> {
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&bytes[..end]).ok()?;
+    let name_of = |line: &str| {
+        line.split(':')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase()
+    };
+    let is_length =
+        |line: &&str| ["content-length", "transfer-encoding"].contains(&&*name_of(line));
+    if head.lines().filter(is_length).count() < 2 {
+        return None;
+    }
+    let length = head
+        .lines()
+        .find(|line| name_of(line) == "content-length")?;
+    let count: usize = length.split(':').nth(1)?.trim().parse().ok()?;
+    let body = bytes.get(end + 4..)?;
+    let body = &body[..count.min(body.len())];
+    let kept: Vec<&str> = head.lines().filter(|line| !is_length(line)).collect();
+    let head = format!(
+        "{}\r\nContent-Length: {}\r\n\r\n",
+        kept.join("\r\n"),
+        body.len()
+    );
+    Some([head.as_bytes(), body].concat())
 }
 
 /// Forbids what comes without the cookie once one was given.

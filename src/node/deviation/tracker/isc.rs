@@ -271,6 +271,12 @@ pub const TABLE: &[Deviation] = &[
         }),
     ),
     row(
+        "tracker-withdraws-what-it-fails-to-change",
+        "STAT-016",
+        "forgets the entity tag of a publication when it refuses to change it",
+        How::Door(|_| Box::<Withdrawals>::default()),
+    ),
+    row(
         "tracker-makes-dialogs-of-publications",
         "STAT-015",
         "answers a publication with the route and a contact of a dialog",
@@ -523,6 +529,43 @@ impl Door for OneTag {
                 Said::AsWritten
             }
         }
+    }
+}
+
+/// Entity tags that are good no more.
+#[derive(Default)]
+struct Withdrawals {
+    /// The tag named by the last request, by Call-ID.
+    named: Notes<String>,
+    gone: BTreeSet<String>,
+}
+
+impl Door for Withdrawals {
+    fn hears(&mut self, passing: &Passing<'_>) -> Heard {
+        let Some(publish) = passing.request("PUBLISH") else {
+            return Heard::AsItCame;
+        };
+        let Some(tag) = publish.header("SIP-If-Match") else {
+            return Heard::AsItCame;
+        };
+        let call = publish.call_id().unwrap_or_default();
+        self.named.put(&call, tag.clone().into_owned());
+        match self.gone.contains(&*tag) {
+            true => answered(publish, 412, |builder| builder),
+            false => Heard::AsItCame,
+        }
+    }
+
+    fn says(&mut self, passing: &Passing<'_>) -> Said {
+        if let Some(response) = passing.response("PUBLISH")
+            && response.status().is_some_and(|status| status >= 400)
+            && let Ok(call) = response.call_id()
+            && let Some(tag) = self.named.get(&call)
+            && self.gone.len() < MOST_TAGS
+        {
+            self.gone.insert(tag.clone());
+        }
+        Said::AsWritten
     }
 }
 

@@ -27,6 +27,9 @@ say "suites"
 say "every scenario, in memory"
 "$peerproof" run --report junit --out "$out/memory"
 
+say "every check can fail, and for the right reason"
+"$peerproof" prove
+
 say "smoke scenarios, over sockets"
 "$peerproof" run --tag smoke --transport sockets --out "$out/sockets"
 

@@ -70,6 +70,31 @@ pub fn ending(report: &Report, folder: &Folder, look: Look) -> String {
     text
 }
 
+/// Findings that say the same of the same party, as one with their number.
+fn alike(findings: &[FindingRow]) -> Vec<(&FindingRow, usize)> {
+    let mut told: Vec<(&FindingRow, usize)> = Vec::new();
+    for finding in findings {
+        let says = |other: &FindingRow| {
+            (
+                &other.requirement,
+                other.party(),
+                &other.expected,
+                &other.actual,
+            ) == (
+                &finding.requirement,
+                finding.party(),
+                &finding.expected,
+                &finding.actual,
+            )
+        };
+        match told.iter_mut().find(|(other, _)| says(other)) {
+            Some((_, times)) => *times += 1,
+            None => told.push((finding, 1)),
+        }
+    }
+    told
+}
+
 /// Clause, purpose, expected, actual, blame, picture (of so many rows), command: always in this order.
 pub fn detail(
     instance: &InstanceResult,
@@ -79,11 +104,15 @@ pub fn detail(
 ) -> String {
     let mut text = line(&instance.id, instance, 0);
     row(&mut text, "purpose", &instance.purpose);
-    for finding in instance.findings.iter().take(FINDINGS) {
+    let told = alike(&instance.findings);
+    for (finding, times) in told.iter().take(FINDINGS) {
         text.push_str(&explained(finding));
+        if *times > 1 {
+            row(&mut text, "times", &times.to_string());
+        }
     }
-    if instance.findings.len() > FINDINGS {
-        let more = instance.findings.len() - FINDINGS;
+    if told.len() > FINDINGS {
+        let more = told.len() - FINDINGS;
         row(
             &mut text,
             "more",

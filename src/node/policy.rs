@@ -471,7 +471,7 @@ decisions! {
         /// Sessions a server carries at a time.
         most_sessions: usize = [64],
         /// Seconds a session waits for its client.
-        session_lifetime: u64 = [60, 90],
+        session_lifetime: u64 = [90, 60],
         /// Whether a token is good for one transfer only.
         token_once: bool = [true],
         /// Whether tokens are looked at.

@@ -39,7 +39,7 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
             let requirement = match seen.frame.on {
                 RefPoint::Ut => "TRK-029",
                 _ if seen.message.ppstp().is_some() => "TRK-029",
-                _ if meta.delivery == Delivery::Delegate => "CTRL-009",
+                _ if delegates(seen, meta.delivery) => "CTRL-009",
                 _ => "CTRL-008",
             };
             // The core only carries what the Controller or the tracker said.
@@ -59,6 +59,16 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
     findings
 }
 
+/// Whether an edge serves the UE itself in what this message is about. What a Controller redirects came over
+/// HTTP; a piece request through IMS is delegated there as well.
+fn delegates(seen: &Seen<'_>, delivery: Delivery) -> bool {
+    match delivery {
+        Delivery::Delegate => true,
+        Delivery::Redirect => matches!(seen.message, Decoded::Sip(_)),
+        Delivery::Relay => false,
+    }
+}
+
 /// What a UE reads, less the places where an edge's address may stand.
 fn visible(seen: &Seen<'_>, delivery: Delivery) -> String {
     let whole = String::from_utf8_lossy(&seen.frame.bytes).into_owned();
@@ -73,9 +83,11 @@ fn visible(seen: &Seen<'_>, delivery: Delivery) -> String {
             .join("\n")
     };
     match (&seen.message, delivery) {
-        (Decoded::Sip(_), Delivery::Delegate) => drop_lines(&["c=", "m=", "a=path:"]),
+        (Decoded::Sip(_), delivery) if delivery != Delivery::Relay => {
+            drop_lines(&["c=", "m=", "a=path:"])
+        }
         (Decoded::HttpResponse(response), Delivery::Redirect)
-            if seen.frame.on == RefPoint::Data && response.status() == 302 =>
+            if seen.frame.on == RefPoint::Data && response.status() / 100 == 3 =>
         {
             drop_lines(&["location:"])
         }

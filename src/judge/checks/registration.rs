@@ -51,6 +51,10 @@ fn from_a_user(case: &Case<'_>, role: Role, register: &Message) -> Option<Breach
         }
     }
     let (from, to) = (register.from().ok()?, register.to().ok()?);
+    if unregistered && role == Role::Controller && is_of_a_server(case, &to.uri) {
+        let expected = "no REGISTER on behalf of an edge or origin";
+        return Some(("REG-002", expected, format!("one for {}", to.uri)));
+    }
     if from.uri != to.uri || from.tag().is_none() {
         let expected = "From and To with the same public identity, and a From tag";
         return Some((
@@ -67,6 +71,20 @@ fn from_a_user(case: &Case<'_>, role: Role, register: &Message) -> Option<Breach
         return Some(("REG-004", expected, "none".into()));
     }
     None
+}
+
+/// Whether an identity is that of an edge or origin: at its host or its address.
+fn is_of_a_server(case: &Case<'_>, identity: &str) -> bool {
+    let Ok(identity) = Uri::parse(identity) else {
+        return false;
+    };
+    let mut servers = case
+        .nodes_of(Role::EdgeServer)
+        .chain(case.nodes_of(Role::OriginServer));
+    let addresses = [Role::EdgeServer, Role::OriginServer].map(|role| case.addresses_of(role));
+    let is_address = |ip: &std::net::IpAddr| identity.host == ip.to_string();
+    servers.any(|server| identity.host.eq_ignore_ascii_case(&server.host))
+        || addresses.iter().flatten().any(is_address)
 }
 
 fn from_the_p_cscf(case: &Case<'_>, seen: &Seen<'_>, register: &Message) -> Option<Breach> {

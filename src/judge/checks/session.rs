@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     judge::{Case, Finding, evidence::Seen},
-    spec::RefPoint,
+    spec::{RefPoint, Role},
     trace::EventKind,
     wire::{
         frame::Party,
@@ -42,7 +42,8 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
                 }
                 accepted(message, &mut report);
                 if let (Some(offer), Some(answer)) = (offers.get(&call), answer) {
-                    answered(offer, &answer, &mut report);
+                    let role = case.evidence.role(&seen.frame.from);
+                    answered(offer, &answer, role, &mut report);
                 }
             }
             _ => {}
@@ -105,10 +106,14 @@ fn accepted(answer: &Message, report: Report<'_>) {
     }
 }
 
-fn answered(offer: &Session, answer: &Session, report: Report<'_>) {
+fn answered(offer: &Session, answer: &Session, by: Option<Role>, report: Report<'_>) {
     if offer.media.len() != answer.media.len() {
+        let requirement = match by {
+            Some(Role::Controller) => "CTRL-004",
+            _ => "PEER-023",
+        };
         let actual = format!("{} for {}", answer.media.len(), offer.media.len());
-        report("PEER-023", "one answer line for each offered line", actual);
+        report(requirement, "one answer line for each offered line", actual);
         return;
     }
     for (asked, given) in offer.media.iter().zip(&answer.media) {

@@ -75,15 +75,6 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         How::Hears(|p| bend_scheme(p, |scheme| scheme == SCHEME_DIGEST, SCHEME_AKA)),
     ),
     hss(
-        "hss-takes-any-scheme-for-digest",
-        "HSS-002",
-        "gives a digest to who asks for a scheme nobody knows",
-        How::Hears(|p| {
-            let is_unknown = |scheme: &str| scheme != SCHEME_AKA && scheme != SCHEME_DIGEST;
-            bend_scheme(p, is_unknown, SCHEME_DIGEST)
-        }),
-    ),
-    hss(
         "hss-gives-no-criteria",
         "HSS-003",
         "gives profiles without filter criteria",

@@ -131,6 +131,16 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
             })
         }),
     ),
+    p_cscf(
+        "p-cscf-compares-no-security-agreement",
+        "PCSCF-023",
+        "takes a REGISTER whatever list of mechanisms it verifies",
+        How::Hears(|p| {
+            request(p, Gm, &["REGISTER"], |edit, _| {
+                edit.remove("Security-Verify")
+            })
+        }),
+    ),
     // Letting in.
     p_cscf(
         "p-cscf-lets-strangers-in",
@@ -266,6 +276,8 @@ struct Keeping {
     gone: Notes<Vec<String>>,
     /// The Contacts that the registrar's answer had, by request.
     left: Notes<Vec<String>>,
+    /// Service-Route and identities that each user was given.
+    given: Notes<[Vec<String>; 2]>,
 }
 
 impl Door for Keeping {
@@ -280,17 +292,7 @@ impl Door for Keeping {
             return Heard::AsItCame;
         }
         match passing.response("REGISTER").filter(|_| passing.on == Mw) {
-            Some(granted) if granted.status() == Some(200) => {
-                let Some(gone) = self.gone.get(&turn(granted)) else {
-                    return Heard::AsItCame;
-                };
-                self.left.put(&turn(granted), granted.values("Contact"));
-                let kept = gone.iter().map(|uri| format!("<{uri}>;expires=3600"));
-                let edit = kept.fold(granted.edit(), |edit, contact| {
-                    edit.append("Contact", &contact)
-                });
-                Heard::as_one(edit.finish().bytes().clone())
-            }
+            Some(granted) if granted.status() == Some(200) => self.grant(granted),
             _ => Heard::AsItCame,
         }
     }
@@ -308,6 +310,31 @@ impl Door for Keeping {
         )
     }
 }
+
+impl Keeping {
+    /// A 200 that ends a registration is heard as one that goes on with it.
+    fn grant(&mut self, granted: &Message) -> Heard {
+        let user = granted.to().map(|to| to.uri).unwrap_or_default();
+        let Some(gone) = self.gone.get(&turn(granted)) else {
+            self.given.put(&user, KEPT.map(|name| granted.values(name)));
+            return Heard::AsItCame;
+        };
+        self.left.put(&turn(granted), granted.values("Contact"));
+        let kept = gone.iter().map(|uri| format!("<{uri}>;expires=3600"));
+        let mut edit = kept.fold(granted.edit(), |edit, contact| {
+            edit.append("Contact", &contact)
+        });
+        if let Some(given) = self.given.get(&user) {
+            for (name, values) in KEPT.iter().zip(given) {
+                edit = set_all(edit, name, values);
+            }
+        }
+        Heard::as_one(edit.finish().bytes().clone())
+    }
+}
+
+/// What a registrar gives with a registration.
+const KEPT: [&str; 2] = ["Service-Route", "P-Associated-URI"];
 
 fn contacts_to_go(register: &Message) -> Vec<String> {
     let default = register.number("Expires").ok().flatten();

@@ -104,25 +104,6 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         }),
     ),
     p_cscf(
-        "p-cscf-never-cancels-on-its-own",
-        "ERR-008",
-        "cancels no branch that nobody upstream cancels",
-        How::Door(|_| {
-            Remembering::door(
-                |memory, p| {
-                    if let Some(cancel) = p.request("CANCEL") {
-                        memory.put(&turn(cancel), String::new());
-                    }
-                    Heard::AsItCame
-                },
-                |memory, p| match p.request("CANCEL") {
-                    Some(cancel) if memory.get(&turn(cancel)).is_none() => Said::Nothing,
-                    _ => Said::AsWritten,
-                },
-            )
-        }),
-    ),
-    p_cscf(
         "p-cscf-repeats-by-the-timers-of-the-core",
         "PCSCF-017",
         "repeats requests to a UE after half a second",

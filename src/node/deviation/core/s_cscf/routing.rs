@@ -6,7 +6,7 @@ use crate::{
         Deviation, Heard, How, Passing, Said,
         bend::{
             Notes,
-            edits::{first_uri, is_inside, is_own, keep_only, request, response, set_all},
+            edits::{first_uri, is_inside, is_own, keep_only, request, response},
             recall::{Remembering, turn},
         },
     },
@@ -32,22 +32,6 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         How::Says(|p| match p.message.sip() {
             Some(sip) if sip.is_request() && sip.method() == "SUBSCRIBE" => off_the_path(p, sip),
             _ => Said::AsWritten,
-        }),
-    ),
-    s_cscf(
-        "s-cscf-records-no-route-for-the-called",
-        "SCSCF-011",
-        "goes off the path of calls on the side of the called user",
-        How::Says(|p| {
-            request(p, Mw, &["INVITE"], |edit, sip| {
-                let mut routes = sip.values("Record-Route");
-                if sip.has("P-Called-Party-ID")
-                    && first_uri(sip, "Record-Route").is_some_and(|uri| is_own(p, &uri))
-                {
-                    routes.remove(0);
-                }
-                set_all(edit, "Record-Route", &routes)
-            })
         }),
     ),
     s_cscf(

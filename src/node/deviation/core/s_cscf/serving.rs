@@ -195,21 +195,6 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         }),
     ),
     s_cscf(
-        "s-cscf-serves-the-barred",
-        "SCSCF-002",
-        "forwards requests of a barred identity",
-        How::Hears(|p| {
-            bend_profile(p, |profile| {
-                for service in &mut profile.services {
-                    service
-                        .identities
-                        .iter_mut()
-                        .for_each(|public| public.barred = false);
-                }
-            })
-        }),
-    ),
-    s_cscf(
         "s-cscf-believes-every-mark",
         "SCSCF-001",
         "serves a request as one of a user whoever wrote its mark",

@@ -128,6 +128,7 @@ impl Layer {
                 "authentication-scheme",
                 "assignment-type",
                 "session-id",
+                "user-data",
             ],
         }
     }
@@ -479,6 +480,7 @@ impl View {
             "visited-network" => strings(600),
             "public-identity" => strings(601),
             "server-name" => strings(602),
+            "user-data" => strings(606),
             "assignment-type" => values(614).filter_map(|(_, v)| number(v)).collect(),
             "authentication-scheme" => within(612, 608)
                 .into_iter()

@@ -63,6 +63,8 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
         if message.is_request() {
             forwarding(case, seen, message, &before, &mut report);
             before.note(case, seen, message);
+        } else if register && seen.frame.on == RefPoint::Gm && message.status() == Some(200) {
+            before.associate(&seen.frame.to, uris(message, "P-Associated-URI"));
         }
     }
     findings
@@ -77,8 +79,18 @@ struct Before {
     icid: BTreeMap<(String, u32, String), String>,
     /// Public identities registered from an address, the default first.
     users: BTreeMap<Party, Vec<String>>,
-    /// Who sent a request into the core.
-    origin: BTreeMap<(String, u32, String), Party>,
+    /// Call-ID of the request that an icid first left the P-CSCF with.
+    calls: BTreeMap<String, String>,
+    /// What a request was when it came into the core.
+    origin: BTreeMap<(String, u32, String), Origin>,
+}
+
+/// A request as a UE wrote it.
+struct Origin {
+    party: Party,
+    from: String,
+    preferred: Vec<String>,
+    asserted: Vec<String>,
 }
 
 fn key(message: &Message) -> Option<(String, u32, String)> {
@@ -97,12 +109,19 @@ impl Before {
         if case.evidence.role(&seen.frame.from) == Some(Role::PCscf)
             && let Some(icid) = icid(message)
         {
+            if message.method() != "REGISTER" {
+                let call = self.calls.entry(icid.clone());
+                call.or_insert_with(|| key.0.clone());
+            }
             self.icid.entry(key.clone()).or_insert(icid);
         }
         if seen.frame.on == RefPoint::Gm && seen.is_from_user(case.evidence) {
-            self.origin
-                .entry(key)
-                .or_insert_with(|| seen.frame.from.clone());
+            self.origin.entry(key).or_insert_with(|| Origin {
+                party: seen.frame.from.clone(),
+                from: message.from().map(|from| from.uri).unwrap_or_default(),
+                preferred: uris(message, "P-Preferred-Identity"),
+                asserted: uris(message, "P-Asserted-Identity"),
+            });
             if message.method() == "REGISTER"
                 && let Ok(to) = message.to()
             {
@@ -110,6 +129,18 @@ impl Before {
                 if !known.contains(&to.uri) {
                     known.push(to.uri);
                 }
+            }
+        }
+    }
+}
+
+impl Before {
+    /// The identities that were registered along with the one in To.
+    fn associate(&mut self, user: &Party, identities: Vec<String>) {
+        let known = self.users.entry(user.clone()).or_default();
+        for identity in identities {
+            if !known.contains(&identity) {
+                known.push(identity);
             }
         }
     }
@@ -139,7 +170,10 @@ fn leaving_the_p_cscf(
         );
     }
     let initial = message.to().is_ok_and(|to| to.tag().is_none());
-    if !initial || matches!(message.method(), "ACK" | "CANCEL") {
+    if !initial {
+        return believing(message, before, report);
+    }
+    if matches!(message.method(), "ACK" | "CANCEL") {
         return;
     }
     if message.has("P-Preferred-Identity") {
@@ -149,30 +183,19 @@ fn leaving_the_p_cscf(
             "still there".into(),
         );
     }
-    match message.addrs("P-Asserted-Identity") {
-        Ok(asserted) if !asserted.is_empty() => {
-            let sender = key(message).and_then(|key| before.origin.get(&key));
-            let users = sender.and_then(|party| before.users.get(party));
-            if let Some(users) = users.filter(|users| !users.is_empty())
-                && !asserted
-                    .iter()
-                    .all(|a| users.contains(&a.uri) || a.uri.starts_with("tel:"))
-            {
-                report(
-                    "PCSCF-006",
-                    format!("P-Asserted-Identity {}", users.join(" or ")),
-                    asserted[0].uri.clone(),
-                );
+    asserting(message, before, report);
+    match (icid(message), message.call_id()) {
+        (Some(icid), Ok(call)) => {
+            if before.calls.get(&icid).is_some_and(|first| *first != call) {
+                let expected = "an icid-value of its own for each dialog or transaction".into();
+                report("PCSCF-007", expected, format!("{icid} once more"));
             }
         }
-        _ => report("PCSCF-004", "a P-Asserted-Identity".into(), "none".into()),
-    }
-    if icid(message).is_none() {
-        report(
+        _ => report(
             "PCSCF-007",
             "P-Charging-Vector with an icid-value".into(),
             "none".into(),
-        );
+        ),
     }
     if forms_a_dialog(message) && !names_host(message, "Record-Route", &own) {
         let expected = format!("Record-Route with {own} on {}", message.method());
@@ -183,6 +206,72 @@ fn leaving_the_p_cscf(
             report("PCSCF-010", format!("{name} removed"), "still there".into());
         }
     }
+}
+
+/// Who is asserted on a request that opens a dialog or stands alone.
+fn asserting(
+    message: &Message,
+    before: &Before,
+    report: &mut dyn FnMut(&'static str, String, String),
+) {
+    let origin = key(message).and_then(|key| before.origin.get(&key));
+    let preferred = origin.is_some_and(|origin| !origin.preferred.is_empty());
+    let asserted = uris(message, "P-Asserted-Identity");
+    if asserted.is_empty() {
+        // Which identity was to be asserted: the preferred or the default one.
+        let requirement = if preferred { "PCSCF-004" } else { "PCSCF-005" };
+        return report(requirement, "a P-Asserted-Identity".into(), "none".into());
+    }
+    let Some(origin) = origin else { return };
+    let users = before.users.get(&origin.party);
+    let Some(users) = users.filter(|users| !users.is_empty()) else {
+        return;
+    };
+    let is_own = |uri: &String| users.contains(uri) || uri.starts_with("tel:");
+    let Some(strange) = asserted.iter().find(|uri| !is_own(uri)) else {
+        return;
+    };
+    let requirement = if origin.asserted.contains(strange) {
+        match asserted.iter().any(is_own) {
+            true => "PCSCF-006",
+            false => "SEC-002",
+        }
+    } else if origin.preferred.contains(strange) {
+        "PCSCF-005"
+    } else if origin.from == *strange {
+        "SEC-001"
+    } else {
+        "PCSCF-005"
+    };
+    let expected = format!("P-Asserted-Identity {}", users.join(" or "));
+    report(requirement, expected, strange.clone());
+}
+
+/// Inside dialogs, too, nobody is asserted because the UE says so.
+fn believing(
+    message: &Message,
+    before: &Before,
+    report: &mut dyn FnMut(&'static str, String, String),
+) {
+    let Some(origin) = key(message).and_then(|key| before.origin.get(&key)) else {
+        return;
+    };
+    let Some(users) = before.users.get(&origin.party) else {
+        return;
+    };
+    let asserted = uris(message, "P-Asserted-Identity");
+    let strange = asserted
+        .iter()
+        .find(|uri| origin.asserted.contains(uri) && !users.contains(uri));
+    if let Some(strange) = strange {
+        let expected = "the P-Asserted-Identity of the UE taken out".into();
+        report("PCSCF-006", expected, strange.clone());
+    }
+}
+
+fn uris(message: &Message, name: &str) -> Vec<String> {
+    let addrs = message.addrs(name).unwrap_or_default();
+    addrs.into_iter().map(|addr| addr.uri).collect()
 }
 
 fn toward_the_user(message: &Message, report: &mut dyn FnMut(&'static str, String, String)) {
@@ -211,9 +300,28 @@ fn leaving_the_s_cscf(
     on: RefPoint,
     report: &mut dyn FnMut(&'static str, String, String),
 ) {
-    let initial = message.to().is_ok_and(|to| to.tag().is_none());
-    if !initial || matches!(message.method(), "ACK" | "CANCEL") {
+    if matches!(message.method(), "ACK" | "CANCEL") {
         return;
+    }
+    let to_a_user = on == RefPoint::Mw && case.evidence.role(&seen.frame.to) == Some(Role::PCscf);
+    if to_a_user && message.has("P-Access-Network-Info") {
+        report(
+            "SCSCF-020",
+            "no P-Access-Network-Info toward another user".into(),
+            "one".into(),
+        );
+    }
+    let initial = message.to().is_ok_and(|to| to.tag().is_none());
+    if !initial {
+        return;
+    }
+    let own = case.own_host(&seen.frame.from);
+    if on == RefPoint::Isc && !names_behind_first(message, "Route", &own) {
+        report(
+            "SCSCF-004",
+            format!("Route with the AS first and {own} behind it"),
+            uris(message, "Route").join(", "),
+        );
     }
     match (on, message.has("P-Served-User")) {
         (RefPoint::Isc, false) => report(
@@ -224,9 +332,7 @@ fn leaving_the_s_cscf(
         (RefPoint::Mw, true) => report("SCSCF-005", "no P-Served-User on Mw".into(), "one".into()),
         _ => {}
     }
-    if forms_a_dialog(message)
-        && !names_host(message, "Record-Route", &case.own_host(&seen.frame.from))
-    {
+    if forms_a_dialog(message) && !names_host(message, "Record-Route", &own) {
         report(
             "SCSCF-011",
             format!("Record-Route on {}", message.method()),
@@ -240,18 +346,8 @@ fn leaving_the_s_cscf(
             "still there".into(),
         );
     }
-    // Toward the called user's P-CSCF.
-    if on == RefPoint::Mw && case.evidence.role(&seen.frame.to) == Some(Role::PCscf) {
-        if !message.has("P-Called-Party-ID") {
-            report("SCSCF-012", "P-Called-Party-ID".into(), "none".into());
-        }
-        if message.has("P-Access-Network-Info") {
-            report(
-                "SCSCF-020",
-                "no P-Access-Network-Info toward another user".into(),
-                "one".into(),
-            );
-        }
+    if to_a_user && !message.has("P-Called-Party-ID") {
+        report("SCSCF-012", "P-Called-Party-ID".into(), "none".into());
     }
 }
 
@@ -281,7 +377,8 @@ fn forwarding(
         // Each hop makes an ACK for a failure and a CANCEL of its own (RFC 3261 9.1, 17.1.1.3).
         && !matches!(message.method(), "ACK" | "CANCEL")
     {
-        let requirement = if role == Some(Role::PCscf) {
+        // Without hops left it was not to go on at all.
+        let requirement = if role == Some(Role::PCscf) && came > 0 {
             "PCSCF-021"
         } else {
             "ERR-010"
@@ -310,6 +407,15 @@ fn names_host(message: &Message, name: &str, host: &str) -> bool {
         all.iter()
             .any(|a| Uri::parse(&a.uri).is_ok_and(|uri| uri.host == host))
     })
+}
+
+fn names_behind_first(message: &Message, name: &str, host: &str) -> bool {
+    let hosts: Vec<_> = uris(message, name)
+        .iter()
+        .map(|uri| Uri::parse(uri).map_or_else(|_| String::new(), |uri| uri.host))
+        .collect();
+    let mut hosts = hosts.iter();
+    hosts.next().is_some_and(|first| first != host) && hosts.any(|other| other == host)
 }
 
 fn names_first_host(message: &Message, name: &str, host: &str) -> bool {

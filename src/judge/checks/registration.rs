@@ -20,7 +20,8 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
         ) {
             (true, Some(role), RefPoint::Gm) => from_a_user(case, role, message),
             (true, Some(Role::PCscf), RefPoint::Mw) => from_the_p_cscf(case, seen, message),
-            (false, Some(Role::SCscf), RefPoint::Mw) => from_the_registrar(message),
+            (true, Some(Role::ICscf), RefPoint::Mw) => from_the_i_cscf(case, seen, message),
+            (false, Some(Role::SCscf), RefPoint::Mw) => from_the_registrar(case, message),
             _ => None,
         };
         if let Some((requirement, expected, actual)) = wrong {
@@ -120,17 +121,28 @@ fn from_the_p_cscf(case: &Case<'_>, seen: &Seen<'_>, register: &Message) -> Opti
     }
     if register.has("Security-Client") || lists(register, "Require", "sec-agree") {
         let expected = "no Security-Client and no sec-agree beyond the P-CSCF";
-        return Some(("REG-006", expected, "one of them".into()));
+        return Some(("PCSCF-010", expected, "one of them".into()));
     }
     None
 }
 
-fn from_the_registrar(answer: &Message) -> Option<Breach> {
+/// Later requests to who registers pass the I-CSCF by.
+fn from_the_i_cscf(case: &Case<'_>, seen: &Seen<'_>, register: &Message) -> Option<Breach> {
+    let own = case.own_host(&seen.frame.from);
+    let path = register.addrs("Path").ok()?;
+    let names_own = path
+        .iter()
+        .find(|entry| Uri::parse(&entry.uri).is_ok_and(|uri| uri.host == own))?;
+    let expected = "Path without the I-CSCF";
+    Some(("ICSCF-010", expected, format!("Path: {}", names_own.uri)))
+}
+
+fn from_the_registrar(case: &Case<'_>, answer: &Message) -> Option<Breach> {
     // The answer to a de-registration lists no contact, and owes nothing.
     if answer.status() != Some(200) || !answer.has("Contact") {
         return None;
     }
-    ["Path", "Service-Route", "P-Associated-URI"]
+    let missing = ["Path", "Service-Route", "P-Associated-URI"]
         .into_iter()
         .find(|name| !answer.has(name))
         .map(|name| {
@@ -139,7 +151,24 @@ fn from_the_registrar(answer: &Message) -> Option<Breach> {
                 "Path, Service-Route and P-Associated-URI",
                 missing(answer, name),
             )
-        })
+        });
+    missing.or_else(|| another_first(case, answer))
+}
+
+/// The default public identity is the subscriber's first.
+fn another_first(case: &Case<'_>, answer: &Message) -> Option<Breach> {
+    let registered = answer.to().ok()?.uri;
+    let mut subscribers = case.suite.subscribers.all.iter();
+    let user = subscribers.find(|user| user.impus.contains(&registered))?;
+    let associated = answer.addrs("P-Associated-URI").ok()?;
+    let first = associated.first()?;
+    (user.impus.first() != Some(&first.uri)).then(|| {
+        (
+            "REG-008",
+            "P-Associated-URI with the default identity first",
+            format!("P-Associated-URI: {}", first.uri),
+        )
+    })
 }
 
 fn lists(message: &Message, name: &str, token: &str) -> bool {

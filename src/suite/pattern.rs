@@ -60,6 +60,8 @@ pub enum Test {
     AtMost(i64),
     /// There are so many values.
     Count(usize),
+    /// Fewer values than this, or none.
+    FewerThan(usize),
     /// The values are these, in any order, and none else but those that begin like one of `besides`.
     Exactly {
         members: Vec<Template>,
@@ -192,6 +194,7 @@ impl Test {
             Test::AtLeast(least) => number().is_some_and(|n| n >= *least),
             Test::AtMost(most) => number().is_some_and(|n| n <= *most),
             Test::Count(count) => values.len() == *count,
+            Test::FewerThan(count) => values.len() < *count,
             Test::Exactly { members, besides } => {
                 let members: Option<Vec<_>> = members.iter().map(filled).collect();
                 let besides: Option<Vec<_>> = besides.iter().map(filled).collect();
@@ -232,6 +235,7 @@ impl fmt::Display for Test {
             Test::AtLeast(least) => write!(f, "at least {least}"),
             Test::AtMost(most) => write!(f, "at most {most}"),
             Test::Count(count) => write!(f, "{count} values"),
+            Test::FewerThan(count) => write!(f, "fewer than {count} values"),
             Test::Exactly { members, .. } => {
                 let words: Vec<_> = members.iter().map(Template::to_string).collect();
                 write!(f, "exactly {}", list(&words, ", "))
@@ -352,6 +356,8 @@ mod tests {
         assert!(holds(&Test::AtLeast(3), &["3"]));
         assert!(!holds(&Test::AtMost(2), &["3"]));
         assert!(holds(&Test::Count(2), &["a", "a"]));
+        assert!(holds(&Test::FewerThan(2), &["a"]));
+        assert!(!holds(&Test::FewerThan(2), &["a", "a"]));
         assert!(!holds(&Test::Is(template("${a.b}")), &["x"]));
     }
 

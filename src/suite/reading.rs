@@ -737,8 +737,9 @@ impl Scene<'_> {
         let number = |key| table.get(key).and_then(|v| v.number::<i64>());
         tests.extend(number("min").map(Test::AtLeast));
         tests.extend(number("max").map(Test::AtMost));
-        let count = table.get("count").and_then(|v| v.number::<u32>());
-        tests.extend(count.map(|count| Test::Count(count as usize)));
+        let count = |key| table.get(key).and_then(|v| v.number::<u32>());
+        tests.extend(count("count").map(|count| Test::Count(count as usize)));
+        tests.extend(count("fewer-than").map(|count| Test::FewerThan(count as usize)));
         let templates = |key| -> Option<Vec<Template>> {
             let value: Value<'_> = table.get(key)?;
             let texts = value.strings();
@@ -757,7 +758,7 @@ impl Scene<'_> {
         match tests.len() {
             0 => {
                 let message = "a test that tests nothing, expected matches, has, lacks, absent, present, \
-                               min, max, count or exactly";
+                               min, max, count, fewer-than or exactly";
                 notes.note(span, message, "");
                 None
             }

@@ -116,6 +116,16 @@ impl Prove {
             ..Proof::default()
         };
         self.kills(&suite, &instances, &stop, &mut proof);
+        for deviation in &self.deviation {
+            if proof.duels == 0
+                || prove::unclaimed(&suite)
+                    .iter()
+                    .any(|u| u.name == deviation.name)
+            {
+                let why = "no scenario here claims to kill it";
+                proof.trouble("gap", deviation.name.to_owned(), why.to_owned());
+            }
+        }
         if self.deviation.is_empty() {
             self.stand_ins(&suite, &instances, &stop, &mut proof);
             self.variations(&suite, &instances, &stop, &mut proof);

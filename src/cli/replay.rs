@@ -66,6 +66,13 @@ impl Replay {
             .iter()
             .find(|i| i.id == id || i.scenario == id);
         let instance = instance(&suite, recorded.map_or(id, |recorded| &recorded.id))?;
+        let is_other_seed = id.contains('#');
+        if recorded.is_none() && !is_other_seed {
+            return Err(Failure::usage(format!(
+                "found no \"{id}\" in {}, expected an instance that was played there",
+                folder.path().display()
+            )));
+        }
         let known = Field::ALL.iter().copied();
         let mut known = known.filter(|field| field.word() == report.run.transport);
         let field = known.next().unwrap_or_default();
@@ -181,6 +188,12 @@ fn compared(
     };
     if before.id != folder_id(now) {
         return Ok("  recorded  with another seed, so not compared\n".to_owned());
+    }
+    let on_disk = folder.load(file).is_ok();
+    if !on_disk {
+        return Ok(
+            "  recorded  the stored trace is missing or was changed: not compared\n".to_owned(),
+        );
     }
     if *file == *now {
         return Ok("  recorded  identical, octet for octet\n".to_owned());

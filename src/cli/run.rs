@@ -47,11 +47,11 @@ pub struct Run {
     seed: u64,
 
     /// Scenarios played at the same time [default: one a core; over sockets 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     jobs: Option<usize>,
 
     /// Play everything this often, each time with the next seed
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     repeat: u64,
 
     /// Play each instance canonically as well, and count for each node the lawful decisions and the octets
@@ -105,6 +105,11 @@ impl Run {
         }
         let mut suite = self.suites.load()?;
         let profile = profile(self.sut.as_deref(), &mut suite)?;
+        if self.differences && self.seed == 0 && self.repeat <= 1 {
+            return Err(Failure::usage(
+                "found seed 0, which is the canonical one and differs in nothing: give --differences another --seed",
+            ));
+        }
         let chosen = self.selectors.instances(&suite, self.seed)?;
         let instances: Vec<Instance> = (0..self.repeat.max(1))
             .map(|again| self.seed.wrapping_add(again))
@@ -347,6 +352,15 @@ pub fn deviation(name: &str) -> Result<&'static Deviation, String> {
     })
 }
 
+/// A number of workers.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("expected 1 at least".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("expected a number".to_owned()),
+    }
+}
+
 /// How an instance is played again.
 struct Again {
     run: String,
@@ -358,7 +372,10 @@ impl Again {
         Again {
             run: match run.out {
                 Some(_) => folder.path().display().to_string(),
-                None => "latest".to_owned(),
+                None => {
+                    let name = folder.path().file_name().unwrap_or_default();
+                    name.to_string_lossy().into_owned()
+                }
             },
             suites: match &run.sut {
                 Some(file) => format!(" --sut {}{}", file.display(), run.suites.words()),

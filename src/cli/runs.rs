@@ -29,11 +29,15 @@ pub fn split(text: &str) -> Option<(PathBuf, &str)> {
         .find_map(|(slash, _)| Some((locate(&text[..slash])?, &text[slash + 1..])))
 }
 
-/// Makes `folder` the latest run: as a link, or where links cannot be made as a file that holds its name.
+/// Makes `folder` the latest run: as a link, or where links cannot be made as a file that holds its name. A
+/// run elsewhere than among the others is nobody's latest.
 pub fn set_latest(folder: &Path) -> io::Result<()> {
     let (Some(parent), Some(name)) = (folder.parent(), folder.file_name()) else {
         return Ok(());
     };
+    if parent != runs_folder() {
+        return Ok(());
+    }
     let latest = parent.join(LATEST);
     match fs::remove_file(&latest) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -44,7 +48,12 @@ pub fn set_latest(folder: &Path) -> io::Result<()> {
 }
 
 fn locate(name: &str) -> Option<PathBuf> {
-    [PathBuf::from(name), runs_folder().join(name)]
+    let among_runs = runs_folder().join(name);
+    let places = match name {
+        LATEST => vec![among_runs],
+        _ => vec![PathBuf::from(name), among_runs],
+    };
+    places
         .into_iter()
         .map(|path| match fs::read_to_string(&path) {
             Ok(target) if path.ends_with(LATEST) => path.with_file_name(target.trim()),

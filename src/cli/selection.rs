@@ -9,7 +9,7 @@ use crate::{
     judge,
     run::Field,
     spec::{Role, Strength},
-    suite::{Choice, Diagnostics, Files, Instance, Names, Pins, Selection, Suite},
+    suite::{Choice, Diagnostics, Files, Instance, Names, NothingSelected, Pins, Selection, Suite},
 };
 
 /// Where suites come from.
@@ -123,9 +123,35 @@ struct Pin {
 impl Selectors {
     /// The instances meant, in suite order; none is an error.
     pub fn instances(&self, suite: &Suite, seed: u64) -> Result<Vec<Instance>, Failure> {
-        self.selection()
-            .instances(suite, seed)
-            .map_err(|nothing| Failure::new(Exit::NothingRan, nothing.to_string()))
+        let refused =
+            |nothing: NothingSelected| Failure::new(Exit::NothingRan, nothing.to_string());
+        let (seeded, plain): (Vec<String>, Vec<String>) = self
+            .globs
+            .iter()
+            .cloned()
+            .partition(|glob| own_seed(glob).is_some());
+        if seeded.is_empty() {
+            return self.selection().instances(suite, seed).map_err(refused);
+        }
+        // An id as reports print it brings its seed along.
+        let mut chosen = Vec::new();
+        for glob in seeded {
+            let seed = own_seed(&glob).unwrap_or(seed);
+            let globs = vec![glob];
+            let selection = Selection {
+                globs,
+                ..self.selection()
+            };
+            chosen.extend(selection.instances(suite, seed).map_err(refused)?);
+        }
+        if !plain.is_empty() {
+            let selection = Selection {
+                globs: plain,
+                ..self.selection()
+            };
+            chosen.extend(selection.instances(suite, seed).map_err(refused)?);
+        }
+        Ok(chosen)
     }
 
     /// As typed, for the report.
@@ -170,6 +196,12 @@ impl Selectors {
             options,
         }
     }
+}
+
+/// The seed of an instance's id: 7 in `…@ut.ims.ims#7`.
+fn own_seed(glob: &str) -> Option<u64> {
+    let (_, seed) = glob.rsplit_once('#')?;
+    seed.parse().ok()
 }
 
 /// `request=direct`: parsed here, so that a misspelt word is told at once.

@@ -48,8 +48,13 @@ fn test(instance: &InstanceResult) -> Test<'_> {
         tags: &instance.tags,
         message: finding.map(|f| {
             let (id, clause) = (&f.requirement, &f.clause);
+            let verified = if f.not_verified {
+                ", clause not verified"
+            } else {
+                ""
+            };
             format!(
-                "{id} · {clause}: expected {}, found {}",
+                "{id} · {clause}{verified}: expected {}, found {}",
                 f.expected, f.actual
             )
         }),

@@ -46,7 +46,8 @@ impl Folder {
     pub fn open(path: &Path) -> io::Result<(Folder, Report)> {
         let results = path.join(RESULTS);
         let text = fs::read_to_string(&results).map_err(|e| at(&results, e))?;
-        let report: Report = serde_json::from_str(&text).map_err(|e| at(&results, e.into()))?;
+        let mut report: Report = serde_json::from_str(&text).map_err(|e| at(&results, e.into()))?;
+        report.count();
         if report.schema != SCHEMA {
             return Err(at(
                 &results,

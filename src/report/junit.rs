@@ -13,7 +13,20 @@ pub fn draw(report: &Report) -> Result<String, SerializeError> {
     junit.set_time(Duration::from_millis(report.run.elapsed));
     for instances in report.instances.chunk_by(|a, b| section(a) == section(b)) {
         let mut suite = TestSuite::new(section(&instances[0]));
+        if report.run.interrupted {
+            suite.add_property(("interrupted", "what is missing was not played"));
+        }
+        if let Some(deviation) = &report.run.deviation {
+            suite.add_property(("deviation", deviation.as_str()));
+        }
         suite.add_test_cases(instances.iter().map(test_case));
+        junit.add_test_suite(suite);
+    }
+    if report.run.interrupted {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        status.set_message("interrupted: what is missing was not played");
+        let mut suite = TestSuite::new("run");
+        suite.add_test_case(TestCase::new("played to its end", status));
         junit.add_test_suite(suite);
     }
     junit.to_string()
@@ -44,6 +57,11 @@ fn test_case(instance: &InstanceResult) -> TestCase {
         case.add_property(("requirement", requirement.id.as_str()));
     }
     if let Some(finding) = instance.decisive() {
+        case.add_property(("broken", finding.requirement.as_str()));
+        case.add_property((
+            "clause-verified",
+            if finding.not_verified { "no" } else { "yes" },
+        ));
         case.add_property(("blame", blame(finding).as_str()));
     }
     let said = said(instance);
@@ -74,7 +92,10 @@ fn trouble(kind: NonSuccessKind, instance: &InstanceResult) -> TestCaseStatus {
         Some(finding) => {
             status.set_message(format!(
                 "{} · {}: expected {}, found {}",
-                finding.requirement, finding.clause, finding.expected, finding.actual
+                finding.requirement,
+                clause(finding),
+                finding.expected,
+                finding.actual
             ));
         }
         None => {
@@ -95,11 +116,19 @@ fn words(finding: &FindingRow) -> String {
     format!(
         "{} · {}\nexpected {}\nactual   {}\nblame    {}",
         finding.requirement,
-        finding.clause,
+        clause(finding),
         finding.expected,
         finding.actual,
         blame(finding)
     )
+}
+
+/// The clause, and whether anybody has read it.
+fn clause(finding: &FindingRow) -> String {
+    match finding.not_verified {
+        true => format!("{}, clause not verified", finding.clause),
+        false => finding.clause.clone(),
+    }
 }
 
 fn blame(finding: &FindingRow) -> String {

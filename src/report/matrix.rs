@@ -134,7 +134,7 @@ impl Matrix {
             for id in &scenarios {
                 rows.push_str(&match self.cells.get(&(deviation, (*id).to_owned())) {
                     Some(cell) => drawn(cell),
-                    None => "<td></td>".to_owned(),
+                    None => "<td>".to_owned(),
                 });
             }
             rows.push_str("</tr>\n");
@@ -150,23 +150,16 @@ impl Matrix {
     }
 }
 
+/// Short, as there are very many; end tags may be left out in HTML.
 fn drawn(cell: &Cell) -> String {
-    let sign = match (&cell.seen, cell.claimed) {
-        (Seen::Killed, true) => "◆",
-        (Seen::Killed, false) => "◇",
-        (Seen::OtherRow { .. }, _) => "r",
-        (Seen::OtherParty { .. }, _) => "p",
-        (Seen::Inconclusive, _) => "?",
-        (Seen::Survived | Seen::NotCast, _) => "·",
-    };
-    let Cell {
-        scenario,
-        deviation,
-        seen,
-        ..
-    } = cell;
-    let word = seen.word();
-    format!("<td class=\"{word}\" title=\"{deviation} in {scenario}: {seen}\">{sign}</td>")
+    match (&cell.seen, cell.claimed) {
+        (Seen::Killed, true) => "<td class=k>◆".to_owned(),
+        (Seen::Killed, false) => "<td class=k>◇".to_owned(),
+        (seen @ Seen::OtherRow { .. }, _) => format!("<td class=r title=\"{seen}\">r"),
+        (seen @ Seen::OtherParty { .. }, _) => format!("<td class=p title=\"{seen}\">p"),
+        (Seen::Inconclusive, _) => "<td class=r>?".to_owned(),
+        (Seen::Survived | Seen::NotCast, _) => "<td>·".to_owned(),
+    }
 }
 
 /// What tells more stands first.

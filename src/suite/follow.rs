@@ -80,6 +80,13 @@ pub enum StepState {
     Void,
 }
 
+/// A provisional answer where a final one is expected: the final one that came is nearer.
+fn is_only_provisional(difference: &Difference) -> bool {
+    difference.field == "sip status"
+        && difference.actual.starts_with('1')
+        && !difference.expected.starts_with('1')
+}
+
 /// The message that comes nearest to an unmet expectation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Near {
@@ -384,6 +391,12 @@ impl<'a> Follower<'a> {
                     Some(difference) => Some(difference),
                     None => no_outcome(expect, view, &values),
                 };
+                let mut difference = difference;
+                if let Some(difference) = &mut difference
+                    && is_only_provisional(difference)
+                {
+                    difference.score = difference.score.saturating_sub(1);
+                }
                 found.extend(difference.map(|difference| (index, difference)));
             }
         }

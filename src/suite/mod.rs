@@ -233,6 +233,12 @@ impl Reader {
         let mut scenarios = Vec::new();
         for (path, text) in &files.suites {
             let Some(id) = scenario_file(path) else {
+                if path.ends_with(".toml") && path != "requirements.toml" {
+                    let source = Source::new(&format!("suites/{path}"), text);
+                    let why =
+                        "nobody reads this file, expected it in registered, unregistered or common";
+                    self.found.push(&source, 0..0, why, "");
+                }
                 continue;
             };
             self.file("suites", path, text, |root| {
@@ -299,13 +305,19 @@ fn read_texts(directory: &Path) -> io::Result<Vec<(String, String)>> {
     let mut open = vec![directory.to_owned()];
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
+            let entry = entry?;
+            let path = entry.path();
             let is_text = path.extension().is_some_and(|e| e == "toml" || e == "txt");
-            if path.is_dir() {
+            // A link to a folder may lead in circles, so it is not followed.
+            if entry.file_type()?.is_dir() {
                 open.push(path);
             } else if is_text && let Ok(below) = path.strip_prefix(directory) {
                 let name = below.to_string_lossy().replace('\\', "/");
-                texts.push((name, fs::read_to_string(&path)?));
+                let text = fs::read_to_string(&path);
+                let text = text.map_err(|error| {
+                    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+                })?;
+                texts.push((name, text));
             }
         }
     }

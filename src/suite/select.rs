@@ -40,9 +40,21 @@ impl Selection {
                 }
             }
         }
-        match selected.is_empty() {
-            true => Err(self.nothing(suite)),
-            false => Ok(selected),
+        let idle: Vec<String> = self
+            .globs
+            .iter()
+            .filter(|glob| !selected.iter().any(|i| names(glob, &i.scenario, Some(i))))
+            .cloned()
+            .collect();
+        match (selected.is_empty(), idle.is_empty()) {
+            (true, _) => Err(self.nothing(suite)),
+            // A part of what was asked for, and not a word of the rest, would be taken for the whole.
+            (false, false) => Err(Selection {
+                globs: idle,
+                ..self.clone()
+            }
+            .nothing(suite)),
+            (false, true) => Ok(selected),
         }
     }
 
@@ -78,14 +90,10 @@ impl Selection {
     /// Whether a glob names the scenario, its file, its folder, or the instance.
     fn names(&self, scenario: &Scenario, instance: Option<&Instance>) -> bool {
         self.globs.is_empty()
-            || self.globs.iter().any(|glob| {
-                let glob = glob.trim_end_matches('/');
-                let matches = |text: &str| WildMatch::new(glob).matches(text);
-                let mut parents = scenario.id.match_indices('/');
-                matches(&scenario.id)
-                    || parents.any(|(end, _)| matches(&scenario.id[..end]))
-                    || instance.is_some_and(|i| matches(&i.path()) || matches(&i.id()))
-            })
+            || self
+                .globs
+                .iter()
+                .any(|glob| names(glob, scenario, instance))
     }
 
     fn nothing(&self, suite: &Suite) -> NothingSelected {
@@ -124,6 +132,16 @@ impl Selection {
             near,
         }
     }
+}
+
+/// Whether a glob names a scenario, its file, its folder, or the instance.
+fn names(glob: &str, scenario: &Scenario, instance: Option<&Instance>) -> bool {
+    let glob = glob.trim_end_matches('/');
+    let matches = |text: &str| WildMatch::new(glob).matches(text);
+    let mut parents = scenario.id.match_indices('/');
+    matches(&scenario.id)
+        || parents.any(|(end, _)| matches(&scenario.id[..end]))
+        || instance.is_some_and(|i| matches(&i.path()) || matches(&i.id()))
 }
 
 impl std::fmt::Display for Selection {

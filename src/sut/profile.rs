@@ -8,7 +8,7 @@ use wildmatch::WildMatch;
 
 use crate::{
     node::policy::Policy,
-    spec::{Architecture, Delivery, Feature, Path, RefPoint, RequestPath, Role},
+    spec::{Architecture, Delivery, Feature, Options, Path, RefPoint, RequestPath, Role},
     suite::{
         Choice, Diagnostics, Instance, Scenario, Suite,
         document::{Table, Value, read_file},
@@ -73,6 +73,9 @@ pub enum Standing {
     NotApplicable(String),
 }
 
+/// The shortest and the longest track timer that is believed.
+const TRACK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(86_400));
+
 impl Profile {
     /// Reads a profile file; all its mistakes come at once.
     pub fn read(path: &FilePath, suite: &Suite) -> std::io::Result<Result<Profile, Diagnostics>> {
@@ -100,7 +103,14 @@ impl Profile {
             profile.claims(claims);
         }
         if let Some(timers) = root.get("timers").and_then(|v| v.table()) {
-            profile.timers.track = timers.get("track").and_then(|v| v.duration());
+            let track = timers.get("track");
+            profile.timers.track = track.and_then(|v| v.duration()).filter(|time| {
+                let is_sane = (TRACK.0..=TRACK.1).contains(time);
+                if let Some(track) = track.filter(|_| !is_sane) {
+                    track.note("found a track timer beyond reason, expected from 1 s to a day");
+                }
+                is_sane
+            });
             timers.refuse_unknown();
         }
         if let Some(limits) = root.get("limits").and_then(|v| v.table()) {
@@ -254,7 +264,32 @@ impl Profile {
         if let Some(claimed) = claimed.filter(|_| is_open) {
             adapted.delivery = *claimed;
         }
+        adapted.options = self.chosen(instance);
         adapted
+    }
+
+    /// The options of an instance; where its scenario neither pins nor varies one, a value that is claimed.
+    fn chosen(&self, instance: &Instance) -> Options {
+        fn claimed<T: Copy + PartialEq>(is_open: bool, value: T, claimed: &Option<Vec<T>>) -> T {
+            let claimed = claimed.as_deref().unwrap_or_default();
+            match claimed.first() {
+                Some(first) if is_open && !claimed.contains(&value) => *first,
+                _ => value,
+            }
+        }
+        let scenario = &instance.scenario;
+        let is_open =
+            |choice: Choice| !scenario.pins.has(choice) && !scenario.over.contains(&choice);
+        let options = instance.options;
+        Options {
+            peer_list: claimed(
+                is_open(Choice::PeerList),
+                options.peer_list,
+                &self.peer_list,
+            ),
+            request: claimed(is_open(Choice::Request), options.request, &self.request),
+            status: claimed(is_open(Choice::Status), options.status, &self.status),
+        }
     }
 
     /// The waiver that names an instance.

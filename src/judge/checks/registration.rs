@@ -21,7 +21,9 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
             (true, Some(role), RefPoint::Gm) => from_a_user(case, role, message),
             (true, Some(Role::PCscf), RefPoint::Mw) => from_the_p_cscf(case, seen, message),
             (true, Some(Role::ICscf), RefPoint::Mw) => from_the_i_cscf(case, seen, message),
-            (false, Some(Role::SCscf), RefPoint::Mw) => from_the_registrar(case, message),
+            (false, Some(Role::SCscf), RefPoint::Mw) => {
+                from_the_registrar(case, message, had_path(case, seen, message))
+            }
             _ => None,
         };
         if let Some((requirement, expected, actual)) = wrong {
@@ -137,21 +139,41 @@ fn from_the_i_cscf(case: &Case<'_>, seen: &Seen<'_>, register: &Message) -> Opti
     Some(("ICSCF-010", expected, format!("Path: {}", names_own.uri)))
 }
 
-fn from_the_registrar(case: &Case<'_>, answer: &Message) -> Option<Breach> {
+/// Whether the REGISTER that is answered brought a Path to the registrar.
+fn had_path(case: &Case<'_>, seen: &Seen<'_>, answer: &Message) -> bool {
+    let before = case
+        .evidence
+        .sip()
+        .take_while(|(other, _)| other.index < seen.index);
+    let asked = |message: &Message| {
+        message.method() == "REGISTER"
+            && message.is_request()
+            && message.call_id().ok() == answer.call_id().ok()
+            && message.cseq().ok() == answer.cseq().ok()
+    };
+    let mut asked =
+        before.filter(|(other, message)| other.frame.to == seen.frame.from && asked(message));
+    asked.any(|(_, register)| register.has("Path"))
+}
+
+fn from_the_registrar(case: &Case<'_>, answer: &Message, had_path: bool) -> Option<Breach> {
     // The answer to a de-registration lists no contact, and owes nothing.
     if answer.status() != Some(200) || !answer.has("Contact") {
         return None;
     }
-    let missing = ["Path", "Service-Route", "P-Associated-URI"]
-        .into_iter()
-        .find(|name| !answer.has(name))
-        .map(|name| {
-            (
-                "REG-008",
-                "Path, Service-Route and P-Associated-URI",
-                missing(answer, name),
-            )
-        });
+    // It can give back a Path only if one came.
+    let owed = match had_path {
+        true => &["Path", "Service-Route", "P-Associated-URI"][..],
+        false => &["Service-Route", "P-Associated-URI"][..],
+    };
+    let mut owed = owed.iter().copied();
+    let missing = owed.find(|name| !answer.has(name)).map(|name| {
+        (
+            "REG-008",
+            "Path, Service-Route and P-Associated-URI",
+            missing(answer, name),
+        )
+    });
     missing.or_else(|| another_first(case, answer))
 }
 

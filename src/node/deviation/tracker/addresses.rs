@@ -23,21 +23,6 @@ pub const TABLE: &[Deviation] = &[
         }),
     ),
     row(
-        "tracker-knows-no-turn",
-        "PPSTP-034",
-        "refuses a peer that uses TURN",
-        How::Hears(|passing| {
-            let root = root_of(passing).unwrap_or_default();
-            let mut bodies = ["connect", "find"]
-                .iter()
-                .filter_map(|name| root.get(*name));
-            match bodies.any(|body| body["peer_num"]["ability_nat"] == "TURN") {
-                true => refused(passing, 1),
-                false => Heard::AsItCame,
-            }
-        }),
-    ),
-    row(
         "tracker-takes-negative-numbers",
         "PPSTP-035",
         "takes a negative number of links, time or bandwidth for 0",

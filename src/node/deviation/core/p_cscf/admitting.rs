@@ -131,16 +131,6 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
             })
         }),
     ),
-    p_cscf(
-        "p-cscf-compares-no-security-agreement",
-        "PCSCF-023",
-        "takes a REGISTER whatever list of mechanisms it verifies",
-        How::Hears(|p| {
-            request(p, Gm, &["REGISTER"], |edit, _| {
-                edit.remove("Security-Verify")
-            })
-        }),
-    ),
     // Letting in.
     p_cscf(
         "p-cscf-lets-strangers-in",

@@ -93,19 +93,6 @@ pub const TABLE: &[Deviation] = &[
         }),
     ),
     row(
-        "tracker-prefers-the-smaller-priority",
-        "PPSTP-043",
-        "takes the address of the smallest priority for the best",
-        How::Hears(|passing| {
-            each_address(passing, |address| {
-                if let Some(priority) = address.get("priority").and_then(Value::as_i64) {
-                    let turned = priority.saturating_neg();
-                    address.insert("priority".to_owned(), turned.into());
-                }
-            })
-        }),
-    ),
-    row(
         "tracker-wants-one-address",
         "PPSTP-074",
         "refuses a peer with several addresses",

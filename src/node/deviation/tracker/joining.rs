@@ -88,31 +88,6 @@ pub const TABLE: &[Deviation] = &[
         }),
     ),
     row(
-        "tracker-joins-the-first-swarm-only",
-        "PPSTP-071",
-        "takes the first of several JOINs",
-        How::Hears(|passing| first_only(passing, "JOIN")),
-    ),
-    row(
-        "tracker-leaves-the-first-swarm-only",
-        "PPSTP-073",
-        "takes the first of several LEAVEs",
-        How::Hears(|passing| first_only(passing, "LEAVE")),
-    ),
-    row(
-        "tracker-wants-seeders-to-ask",
-        "PPSTP-080",
-        "refuses a seeder that asks for no peers",
-        How::Hears(|passing| {
-            let root = root_of(passing).unwrap_or_default();
-            let asks = root
-                .get("connect")
-                .is_some_and(|c| !c["peer_num"].is_null());
-            let seeds = |a: &Value| a["action"] == "JOIN" && a["peer_mode"] == "SEEDER";
-            refused_if(passing, !asks && actions_of(&root).iter().any(seeds), 1)
-        }),
-    ),
-    row(
         "tracker-wants-counters-to-grow",
         "PPSTP-088",
         "refuses a report whose counters go backwards",
@@ -239,22 +214,6 @@ fn with_swarm(book: &mut Book, passing: &Passing<'_>) -> Heard {
         let find = root.entry("find").or_insert(json!({}));
         if let Some(find) = find.as_object_mut() {
             find.entry("swarm_id").or_insert(swarm.as_str().into());
-        }
-    })
-}
-
-/// The first action of that word, and all others.
-fn first_only(passing: &Passing<'_>, word: &str) -> Heard {
-    request(passing, |root| {
-        let connect = root.get_mut("connect");
-        let actions = connect.and_then(|connect| connect.get_mut("swarm_action"));
-        if let Some(actions) = actions.and_then(Value::as_array_mut) {
-            let mut has_one = false;
-            actions.retain(|action| {
-                let is_further = action["action"] == word && has_one;
-                has_one |= action["action"] == word;
-                !is_further
-            });
         }
     })
 }

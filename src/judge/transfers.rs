@@ -7,10 +7,11 @@ use bytes::Bytes;
 
 use super::{Evidence, evidence::Seen};
 use crate::{
-    spec::RefPoint,
+    spec::{Format, RefPoint},
     wire::{
         frame::Party,
-        http::{ContentRange, Request, Response},
+        http::{ContentRange, Ranges, Request, Response},
+        msrp::Flag,
         sdp::Session,
     },
 };
@@ -24,9 +25,15 @@ pub struct Delivered {
     pub to: Party,
     /// The swarm id.
     pub swarm: String,
-    /// 0-based offset in the content of the first octet.
+    /// 0-based offset in the content of the first octet, as whoever sent it numbers it.
     pub first: u64,
+    /// 0-based offset and length of what was asked for.
+    pub asked: (u64, u64),
     pub octets: Bytes,
+    /// The protocol that carried them.
+    pub by: Format,
+    /// Whether nothing follows.
+    pub is_last: bool,
 }
 
 /// One media line of an offer or answer, as it crossed.
@@ -107,7 +114,10 @@ fn by_msrp(seen: &Seen<'_>, sessions: &BTreeMap<String, Agreed>) -> Option<Deliv
         to: seen.frame.to.clone(),
         swarm: line.swarm.clone()?,
         first: line.range?.0 + start.checked_sub(1)?,
+        asked: line.range?,
         octets,
+        by: Format::Msrp,
+        is_last: message.flag() == Flag::Complete,
     })
 }
 
@@ -117,14 +127,25 @@ fn by_http(evidence: &Evidence<'_>, seen: &Seen<'_>) -> Option<Delivered> {
     };
     let request = evidence.request_of(seen)?;
     let (first, octets) = octets_of(response)?;
+    let length = octets.len() as u64;
     Some(Delivered {
         index: seen.index,
         from: seen.frame.from.clone(),
         to: seen.frame.to.clone(),
         swarm: swarm_of(request)?,
         first,
+        asked: asked_by(request).unwrap_or((first, length)),
         octets,
+        by: Format::Http,
+        is_last: true,
     })
+}
+
+/// The 0-based offset and the length that a GET asks for; `None` if it asks for everything.
+pub fn asked_by(request: &Request) -> Option<(u64, u64)> {
+    let ranges = Ranges::parse(request.header("Range")?).ok()??;
+    let octets = ranges.0.first()?.within(u64::MAX)?;
+    Some((octets.first, octets.len()))
 }
 
 /// The content a request names: the last segment of its path.
@@ -159,13 +180,34 @@ impl Assembly {
         }
     }
 
-    /// Octets beyond the content's end are left out.
+    /// Octets beyond the content's end are left out, and so are those that nobody asked for.
     pub fn add(&mut self, delivered: &Delivered) {
-        let first = usize::try_from(delivered.first)
+        let (first, length) = delivered.asked;
+        let before = first.saturating_sub(delivered.first);
+        let until = first
+            .saturating_add(length)
+            .saturating_sub(delivered.first)
+            .min(delivered.octets.len() as u64);
+        if before < until {
+            let octets = &delivered.octets[before as usize..until as usize];
+            self.put(delivered.first.saturating_add(before), octets);
+        }
+    }
+
+    /// As `add`, but where they were asked for, whatever the answer says.
+    pub fn add_as_asked(&mut self, delivered: &Delivered) {
+        match delivered.by {
+            Format::Http => self.put(delivered.asked.0, &delivered.octets),
+            _ => self.add(delivered),
+        }
+    }
+
+    fn put(&mut self, first: u64, octets: &[u8]) {
+        let first = usize::try_from(first)
             .unwrap_or(usize::MAX)
             .min(self.octets.len());
-        let length = delivered.octets.len().min(self.octets.len() - first);
-        self.octets[first..first + length].copy_from_slice(&delivered.octets[..length]);
+        let length = octets.len().min(self.octets.len() - first);
+        self.octets[first..first + length].copy_from_slice(&octets[..length]);
         self.have[first..first + length].fill(true);
     }
 

@@ -4,42 +4,87 @@
 use crate::{
     judge::{
         Case, Finding,
-        transfers::{Delivered, delivered, swarm_of},
+        transfers::{Assembly, Delivered, delivered, swarm_of},
     },
-    spec::{RefPoint, Role},
+    spec::{Format, RefPoint, Role},
     suite::Content,
-    wire::http::Ranges,
+    trace::EventKind,
+    wire::{frame::Party, http::Ranges},
 };
 
 pub fn judge(case: &Case<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for part in delivered(case.evidence) {
+    let parts = delivered(case.evidence);
+    for (place, part) in parts.iter().enumerate() {
         let Some(content) = case.content(&part.swarm) else {
             continue;
         };
-        let first = usize::try_from(part.first).unwrap_or(usize::MAX);
-        let right = first
-            .checked_add(part.octets.len())
-            .and_then(|end| content.bytes.get(first..end))
-            .is_some_and(|octets| octets == part.octets);
-        if !right {
-            findings.extend(case.breach(
-                &part.from,
-                row(case, &part, content),
-                format!(
-                    "octets {}-{} of {} as its manifest has them",
-                    part.first + 1,
-                    part.first + part.octets.len() as u64,
-                    part.swarm
-                ),
-                "other octets",
-                part.index..part.index + 1,
-            ));
+        let is_at = |first: u64| is_at(&content.bytes, first, &part.octets);
+        let end = part.first + part.octets.len() as u64;
+        let mut report = |requirement, expected, actual| {
+            let events = part.index..part.index + 1;
+            findings.extend(case.breach(&part.from, requirement, expected, actual, events));
+        };
+        if !is_at(part.first) {
+            let (requirement, actual) = misnumbered(part, is_at)
+                .unwrap_or_else(|| (row(case, part, content), "other octets"));
+            let expected = format!(
+                "octets {}-{end} of {} as its manifest has them",
+                part.first + 1,
+                part.swarm
+            );
+            report(requirement, expected, actual);
+        } else if part.by == Format::Msrp && part.is_last {
+            let so_far = &parts[..=place];
+            if !is_whole(part, so_far, content.bytes.len()) {
+                let (first, length) = part.asked;
+                let expected = format!("octets {}-{} of {}", first + 1, first + length, part.swarm);
+                report(row(case, part, content), expected, "some of them left out");
+            }
         }
     }
     findings.extend(misplaced(case));
     findings.extend(given_with_a_refusal(case));
     findings
+}
+
+fn is_at(content: &[u8], first: u64, octets: &[u8]) -> bool {
+    let first = usize::try_from(first).unwrap_or(usize::MAX);
+    let there = first
+        .checked_add(octets.len())
+        .and_then(|end| content.get(first..end));
+    there.is_some_and(|there| there == octets)
+}
+
+/// Where octets that are not those of their number are the right ones under a wrong number: the row, and what is
+/// wrong.
+fn misnumbered(
+    part: &Delivered,
+    is_at: impl Fn(u64) -> bool,
+) -> Option<(&'static str, &'static str)> {
+    let asked = part.asked.0;
+    match part.by {
+        Format::Http if is_at(asked) => {
+            let actual = "the octets asked for, said to be others";
+            Some(("DATA-010", actual))
+        }
+        Format::Msrp if asked > 0 && part.first.checked_sub(asked).is_some_and(is_at) => {
+            let actual = "octets counted from the beginning of the file, not of the piece";
+            Some(("PEER-011", actual))
+        }
+        _ => None,
+    }
+}
+
+/// Whether all that was asked for has come when the last of it comes.
+fn is_whole(last: &Delivered, so_far: &[Delivered], size: usize) -> bool {
+    let mut assembly = Assembly::of(size);
+    let same = so_far
+        .iter()
+        .filter(|part| part.from == last.from && part.to == last.to && part.swarm == last.swarm);
+    same.for_each(|part| assembly.add(part));
+    let (first, length) = last.asked;
+    assembly.range(first, length).is_some()
 }
 
 /// Whose rule wrong octets break: an edge's that had to fetch the piece, a Controller's that relays an answer
@@ -114,30 +159,33 @@ fn given_with_a_refusal(case: &Case<'_>) -> Vec<Finding> {
     findings
 }
 
+/// Data never crosses the hosts of the core ("Data traffic path is not shown"; ours): nobody sends data there,
+/// and nobody looks for it there.
+fn misplaced(case: &Case<'_>) -> Vec<Finding> {
+    let is_core = |party: &Party| {
+        let role = case.evidence.role(party);
+        matches!(role, Some(Role::PCscf | Role::ICscf | Role::SCscf))
+    };
+    let expected = "data straight between the UE and who serves it";
+    let crossed = case.evidence.crossed.iter();
+    let sent = crossed
+        .filter(|seen| seen.frame.on == RefPoint::Data && is_core(&seen.frame.to))
+        .filter_map(|seen| {
+            let actual = format!("data sent to {}", seen.frame.to);
+            let events = seen.index..seen.index + 1;
+            case.breach(&seen.frame.from, "DATA-007", expected, actual, events)
+        });
+    let events = case.evidence.trace.events.iter().enumerate();
+    let opened = events.filter_map(|(index, event)| match &event.kind {
+        EventKind::Opening { node, on, to } if *on == RefPoint::Data && is_core(to) => {
+            let actual = format!("a connection to {to} for data");
+            let node = Party::Node(node.clone());
+            case.breach(&node, "DATA-007", expected, actual, index..index + 1)
+        }
+        _ => None,
+    });
+    sent.chain(opened).collect()
+}
+
 /// So many octets in a row are not in a text by chance.
 const TELLING: usize = 32;
-
-/// Data never crosses the hosts of the core ("Data traffic path is not shown"; ours).
-fn misplaced(case: &Case<'_>) -> Vec<Finding> {
-    use crate::spec::Role::{ICscf, PCscf, SCscf};
-    case.evidence
-        .crossed
-        .iter()
-        .filter(|seen| seen.frame.on == RefPoint::Data)
-        .filter(|seen| {
-            matches!(
-                case.evidence.role(&seen.frame.to),
-                Some(PCscf | ICscf | SCscf)
-            )
-        })
-        .filter_map(|seen| {
-            case.breach(
-                &seen.frame.from,
-                "DATA-007",
-                "data straight between the UE and who serves it",
-                format!("data sent to {}", seen.frame.to),
-                seen.index..seen.index + 1,
-            )
-        })
-        .collect()
-}

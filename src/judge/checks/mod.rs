@@ -2,6 +2,7 @@
 //! the party that broke a rule. A new check is one file and one line in [`TABLE`].
 
 mod controller;
+mod counting;
 mod headers;
 mod hiding;
 mod integrity;
@@ -31,6 +32,11 @@ pub const TABLE: &[Check] = &[
         name: "controller",
         summary: "the Controller asks a holder for each piece before it accepts, and frees it after",
         judge: controller::judge,
+    },
+    Check {
+        name: "counting",
+        summary: "octets are counted from 1, and what follows a break begins where it was",
+        judge: counting::judge,
     },
     Check {
         name: "headers",

@@ -6,7 +6,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::{
-    judge::{Case, Finding, evidence::Seen, transfers::swarm_of},
+    judge::{
+        Case, Finding,
+        evidence::Seen,
+        transfers::{asked_by, swarm_of},
+    },
     spec::{RefPoint, Role},
     wire::{
         frame::{Frame, Party},
@@ -107,7 +111,7 @@ fn asked_by_invite(
         .evidence
         .node(&seen.frame.from)
         .and_then(|node| node.impu.as_deref());
-    if own == Some(target) {
+    if own.is_some_and(|own| is_same_user(own, target)) {
         return vec![(
             "UE-021",
             "no request to itself".into(),
@@ -146,6 +150,12 @@ fn asked_by_invite(
         .collect()
 }
 
+/// Whether two URIs name one user, at whatever port and with whatever parameters.
+fn is_same_user(one: &str, other: &str) -> bool {
+    let read = |uri: &str| sip::Uri::parse(uri).ok().map(|uri| (uri.user, uri.host));
+    one == other || read(one).is_some_and(|user| Some(user) == read(other))
+}
+
 fn asked_by_get(case: &Case<'_>, seen: &Seen<'_>, get: &http::Request, told: &Told) -> Vec<Breach> {
     let Some(swarm) = swarm_of(get) else {
         return Vec::new();
@@ -165,11 +175,7 @@ fn asked_by_get(case: &Case<'_>, seen: &Seen<'_>, get: &http::Request, told: &To
             format!("GET sent to {}, which is not on the list", seen.frame.to),
         )];
     };
-    let range = get
-        .header("Range")
-        .and_then(|range| http::Ranges::parse(range).ok().flatten())
-        .and_then(|ranges| ranges.0.first().and_then(|range| range.within(u64::MAX)))
-        .map(|octets| (octets.first, octets.len()));
+    let range = asked_by(get);
     range
         .and_then(|range| not_held(case, peer, &swarm, range))
         .into_iter()

@@ -1,17 +1,39 @@
 //! REGISTER and its answer carry what each hop must put there (TS 24.229 5.1.1, 5.2.2, 5.4.1; clauses not
 //! verified), and in `unregistered` nobody of the CDN registers but its Controller (TR 23.844 6.2.2).
 
+use std::collections::BTreeMap;
+
 use crate::{
     judge::{Case, Finding, evidence::Seen},
+    proto::{
+        aka::{self, Keys, Sqn, Usim},
+        digest::{self, Algorithm, AuthValue, Secret},
+    },
     spec::{Architecture, RefPoint, Role},
-    wire::sip::{Message, Uri},
+    wire::{
+        frame::Party,
+        sip::{Message, Uri},
+    },
 };
 
 pub fn judge(case: &Case<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let mut granted: BTreeMap<Party, Vec<String>> = BTreeMap::new();
     for (seen, message) in case.evidence.sip() {
         if message.method() != "REGISTER" {
+            let wrong = match is_initial_of_a_user(case, seen, message) {
+                true => after_registration(granted.get(&seen.frame.from), message),
+                false => None,
+            };
+            if let Some((requirement, expected, actual)) = wrong {
+                let events = seen.index..seen.index + 1;
+                let party = &seen.frame.from;
+                findings.extend(case.breach(party, requirement, expected, actual, events));
+            }
             continue;
+        }
+        if let Some(route) = service_route(seen, message) {
+            granted.insert(seen.frame.to.clone(), route);
         }
         let wrong = match (
             message.is_request(),
@@ -73,7 +95,88 @@ fn from_a_user(case: &Case<'_>, role: Role, register: &Message) -> Option<Breach
         let expected = "Authorization with the private identity, from the first REGISTER on";
         return Some(("REG-004", expected, "none".into()));
     }
-    None
+    let credentials = AuthValue::parse(&register.header("Authorization")?).ok()?;
+    unanswering(&credentials, &to.uri).or_else(|| by_aka(case, &credentials))
+}
+
+/// What credentials that answer no challenge yet have to name (TS 24.229 5.1.1.2.3, clause not verified).
+fn unanswering(credentials: &AuthValue, identity: &str) -> Option<Breach> {
+    let says = |name: &str, text: &str| credentials.get(name).is_some_and(|value| value == text);
+    if credentials
+        .get("response")
+        .is_some_and(|response| !response.is_empty())
+    {
+        return None;
+    }
+    let is_empty = says("nonce", "") && says("response", "");
+    if credentials.get("auts").is_none() && !is_empty {
+        let expected = "nonce and response empty in the first REGISTER";
+        return Some(("REG-004", expected, credentials.to_string()));
+    }
+    let home = Uri::parse(identity).ok()?.host;
+    let expected = "the home domain as realm of the first REGISTER";
+    (!says("realm", &home)).then(|| ("REG-004", expected, credentials.to_string()))
+}
+
+/// The answer to an AKA challenge is a digest over RES (RFC 3310 3.3).
+fn by_aka(case: &Case<'_>, credentials: &AuthValue) -> Option<Breach> {
+    let algorithm = Algorithm::AkaV1Md5;
+    if credentials.algorithm() != Some(algorithm) || credentials.get("auts").is_some() {
+        return None;
+    }
+    let username = credentials.get("username")?;
+    let mut users = case.suite.subscribers.all.iter();
+    let user = users.find(|user| user.impi == username)?;
+    let keys = Keys {
+        k: user.k,
+        opc: user.opc,
+    };
+    let (rand, _) = aka::read_nonce(credentials.get("nonce")?)?;
+    let res = Usim::new(keys, Sqn::default()).res(&rand);
+    let secret = Secret::Octets(res.to_vec());
+    let ha1 = secret.ha1(algorithm, username, credentials.get("realm")?);
+    let right = digest::response(algorithm, &ha1, "REGISTER", credentials);
+    let written = credentials.get("response")?;
+    (written != right).then(|| {
+        (
+            "REG-021",
+            "a digest whose password is RES",
+            written.to_owned(),
+        )
+    })
+}
+
+/// Whether a user sends its P-CSCF a request outside any dialog.
+fn is_initial_of_a_user(case: &Case<'_>, seen: &Seen<'_>, message: &Message) -> bool {
+    message.is_request()
+        && seen.frame.on == RefPoint::Gm
+        && seen.is_from_user(case.evidence)
+        && case.evidence.role(&seen.frame.to) == Some(Role::PCscf)
+        && !matches!(message.method(), "ACK" | "CANCEL")
+        && message.to().is_ok_and(|to| to.tag().is_none())
+}
+
+/// What a request outside any dialog owes to the registration before it, if there was one.
+fn after_registration(granted: Option<&Vec<String>>, request: &Message) -> Option<Breach> {
+    let Some(service_route) = granted else {
+        let expected = "no other request before the registration is accepted";
+        return Some(("REG-001", expected, request.method().to_owned()));
+    };
+    let route = uris(request, "Route");
+    let is_right = route.len() == service_route.len() + 1 && route.ends_with(service_route);
+    let expected = "the P-CSCF and then the Service-Route as Route";
+    (!is_right).then(|| ("REG-009", expected, route.join(", ")))
+}
+
+/// The Service-Route of a registration that is accepted.
+fn service_route(seen: &Seen<'_>, answer: &Message) -> Option<Vec<String>> {
+    let accepted = answer.status() == Some(200) && seen.frame.on == RefPoint::Gm;
+    (accepted && answer.has("Contact")).then(|| uris(answer, "Service-Route"))
+}
+
+fn uris(message: &Message, name: &str) -> Vec<String> {
+    let addresses = message.addrs(name).unwrap_or_default();
+    addresses.into_iter().map(|address| address.uri).collect()
 }
 
 /// Whether an identity is that of an edge or origin: at its host or its address.

@@ -127,12 +127,24 @@ fn answered(offer: &Session, answer: &Session, by: Option<Role>, report: Report<
                 given.direction().word().into(),
             );
         }
-        if given.file_transfer_id() != asked.file_transfer_id() {
+        let id = given.file_transfer_id();
+        if id != asked.file_transfer_id() {
+            // The id of another line: the lines are answered in another order than they were offered.
+            let of_another = |media: &Media| id.is_some() && media.file_transfer_id() == id;
+            let is_crosswise = offer.media.iter().any(of_another);
             report(
-                "PEER-001",
+                if is_crosswise { "PEER-023" } else { "PEER-001" },
                 "the offer's file-transfer-id",
-                shown(given.file_transfer_id()),
+                shown(id),
             );
+        }
+        if !can_be_sent(asked) {
+            report(
+                "PEER-003",
+                "a range that cannot be sent refused",
+                format!("{} accepted", shown(asked.attribute("file-range"))),
+            );
+            continue;
         }
         let range = |media: &Media| {
             media
@@ -148,6 +160,17 @@ fn answered(offer: &Session, answer: &Session, by: Option<Role>, report: Report<
                 shown(range(given).as_deref()),
             );
         }
+    }
+}
+
+/// Whether the range that a line asks for, if it asks for one, lies within the file it names.
+fn can_be_sent(asked: &Media) -> bool {
+    let size = asked.file_selector().ok().flatten();
+    let size = size.and_then(|selector| selector.size).unwrap_or(u64::MAX);
+    match asked.file_range() {
+        Ok(Some(range)) => range.within(size).is_some(),
+        Ok(None) => true,
+        Err(_) => false,
     }
 }
 

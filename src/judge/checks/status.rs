@@ -43,6 +43,16 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
                 .iter()
                 .filter(|part| part.to == seen.frame.from && part.swarm == stat.swarm_id)
                 .collect();
+            let lacks = |facts: &&crate::suite::Piece| !cds.pieces.contains(facts.n);
+            if let Some(missing) = content.pieces.iter().find(lacks).filter(|_| cds.complete) {
+                findings.extend(case.breach(
+                    &seen.frame.from,
+                    "UE-014",
+                    "complete only with every piece",
+                    format!("complete without piece {}", missing.n),
+                    seen.index..seen.index + 1,
+                ));
+            }
             for piece in cds.pieces.iter() {
                 if had.contains(&piece) {
                     continue;
@@ -58,9 +68,15 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
                     continue;
                 };
                 let mut then = Assembly::of(content.bytes.len());
-                let arrived = mine.iter().filter(|part| part.index < seen.index);
-                arrived.for_each(|part| then.add(part));
+                let mut as_asked = Assembly::of(content.bytes.len());
+                for part in mine.iter().filter(|part| part.index < seen.index) {
+                    then.add(part);
+                    as_asked.add_as_asked(part);
+                }
                 let (requirement, actual) = match then.range(facts.first, facts.len) {
+                    None if as_asked.range(facts.first, facts.len).is_some() => {
+                        ("UE-018", "claimed although Content-Range said other octets")
+                    }
                     None => ("FLOW-001", "claimed before its last octet arrived"),
                     Some(octets) if Sha256::digest(octets).as_slice() != facts.sha256 => {
                         ("UE-009", "claimed although its digest is wrong")

@@ -50,7 +50,49 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
         }
     }
     findings.extend(finished(case));
+    findings.extend(opened(case));
     findings
+}
+
+/// Who said `a=setup:passive` and was answered `active` opens no connection for data to the other end (RFC 6135,
+/// clause not verified).
+fn opened(case: &Case<'_>) -> Vec<Finding> {
+    let setups = |session: &Session| -> Vec<Option<String>> {
+        let of = |media: &Media| media.attribute("setup").map(str::to_owned);
+        session.media.iter().map(of).collect()
+    };
+    let mut offers: BTreeMap<String, (Party, Vec<Option<String>>)> = BTreeMap::new();
+    let mut waits: BTreeMap<Party, usize> = BTreeMap::new();
+    for (seen, message) in case.evidence.sip_on(RefPoint::Gm) {
+        let (Ok(call), Some(described)) = (message.call_id(), described(seen)) else {
+            continue;
+        };
+        let setup = setups(&described);
+        let is_passive = |setup: &Option<String>| setup.as_deref() == Some("passive");
+        if message.is_request() && seen.is_from_user(case.evidence) {
+            offers.insert(call, (seen.frame.from.clone(), setup));
+        } else if message.status() == Some(200)
+            && let Some((party, offered)) = offers.get(&call)
+            && seen.frame.to == *party
+            && offered.iter().all(is_passive)
+            && setup.iter().all(|setup| setup.as_deref() == Some("active"))
+        {
+            waits.entry(party.clone()).or_insert(seen.index);
+        }
+    }
+    let events = case.evidence.trace.events.iter().enumerate();
+    let opened = events.filter_map(|(index, event)| match &event.kind {
+        EventKind::Opening { node, on, to } if *on == RefPoint::Data => {
+            let party = Party::Node(node.clone());
+            let since = *waits.get(&party)?;
+            let expected = "the other end, which said active, to open the connection";
+            let actual = format!("a connection to {to}");
+            let finding = case.breach(&party, "DATA-004", expected, actual, index..index + 1);
+            finding.filter(|_| since < index)
+        }
+        _ => None,
+    });
+    opened.collect()
 }
 
 fn described(seen: &Seen<'_>) -> Option<Session> {

@@ -90,7 +90,7 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
     ),
     of_users(
         "ue-reports-twice-and-no-more",
-        "PPSTP-006",
+        "UE-015",
         "falls silent after its second report",
         How::Door(|_| Box::new(Taciturn(0))),
     ),

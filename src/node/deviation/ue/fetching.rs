@@ -142,12 +142,6 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         }),
     ),
     of_users(
-        "ue-checks-no-whole",
-        "UE-008",
-        "is content when each piece is right, whatever they make together",
-        How::Setup(|setup| setup.policy.ue.verifies_the_whole = false),
-    ),
-    of_users(
         "ue-verifies-no-piece",
         "UE-009",
         "uses pieces whatever their digest",
@@ -325,12 +319,6 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "DATA-009",
         "leaves out an octet when it asks for the rest of a broken transfer",
         How::Door(|_| Box::new(Reworded::new(late_rest()))),
-    ),
-    of_users(
-        "ue-begins-anew",
-        "DATA-009",
-        "asks for the whole piece when a transfer breaks off",
-        How::Setup(|setup| setup.policy.ue.resumes = false),
     ),
     of_users(
         "ue-keeps-what-came-first",

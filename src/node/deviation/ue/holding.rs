@@ -193,21 +193,6 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         How::Hears(any_file),
     ),
     of_holders(
-        "holder-says-not-when-to-come-back",
-        "PEER-016",
-        "leaves Retry-After out when it is busy",
-        How::Says(|passing| {
-            let busy = passing.response("INVITE");
-            bend::said(busy.and_then(|busy| bend::without(busy, "Retry-After")))
-        }),
-    ),
-    of_holders(
-        "holder-is-away-when-it-is-busy",
-        "PEER-016",
-        "answers 480 beyond its limit",
-        How::Setup(|setup| setup.policy.serving.busy_status = 480),
-    ),
-    of_holders(
         "holder-accepts-without-a-description",
         "PEER-017",
         "answers 200 without an offer to an INVITE without one",

@@ -127,22 +127,7 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "holder-answers-another-digest-as-its-own",
         "PEER-007",
         "gives a file under the digest that was asked for, although it is another's",
-        How::Door(|_| Box::new(Misread::new(|_| true, |_, line| without_digests(line)))),
-    ),
-    of_holders(
-        "holder-starts-again-under-a-used-id",
-        "PEER-008",
-        "takes a transfer id for a new one when it comes again in a session",
-        How::Door(|_| {
-            Box::new(Misread::new(
-                |invite| invite.to().is_ok_and(|to| to.tag().is_some()),
-                |invite, line| {
-                    let number = invite.cseq().ok()?.number;
-                    let is_id = line.starts_with("a=file-transfer-id:");
-                    is_id.then(|| format!("{line}{number}"))
-                },
-            ))
-        }),
+        How::Door(|_| Box::new(Misread::new(without_digests))),
     ),
     of_holders(
         "holder-says-not-what-it-refuses",

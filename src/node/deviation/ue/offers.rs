@@ -82,19 +82,14 @@ impl Door for Reworded {
 
 /// Misreads some lines of the offers that come, and answers as if it had not.
 pub struct Misread {
-    fits: fn(&Message) -> bool,
-    change: fn(&Message, &str) -> Option<String>,
+    change: fn(&str) -> Option<String>,
     /// By Call-ID: media line, and the line as it came.
     offers: bend::Notes<Vec<(usize, String)>>,
 }
 
 impl Misread {
-    pub fn new(
-        fits: fn(&Message) -> bool,
-        change: fn(&Message, &str) -> Option<String>,
-    ) -> Misread {
+    pub fn new(change: fn(&str) -> Option<String>) -> Misread {
         Misread {
-            fits,
             change,
             offers: bend::Notes::default(),
         }
@@ -103,12 +98,10 @@ impl Misread {
 
 impl Door for Misread {
     fn hears(&mut self, passing: &Passing<'_>) -> Heard {
-        let invite = passing
-            .request("INVITE")
-            .filter(|invite| (self.fits)(invite));
+        let invite = passing.request("INVITE");
         bend::heard(invite.and_then(|invite| {
             let mut came = Vec::new();
-            let bent = bend::sdp(invite, |media, line| match (self.change)(invite, line) {
+            let bent = bend::sdp(invite, |media, line| match (self.change)(line) {
                 Some(changed) => {
                     came.push((media, line.to_owned()));
                     Line::As(changed)

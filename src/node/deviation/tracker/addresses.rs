@@ -10,16 +10,18 @@ use super::{
 
 pub const TABLE: &[Deviation] = &[
     row(
-        "tracker-takes-any-nat-ability",
+        "tracker-knows-no-turn",
         "PPSTP-034",
-        "takes a word for NAT ability that is none",
+        "refuses a peer that uses TURN",
         How::Hears(|passing| {
-            each_selector(passing, |num| {
-                let word = num.get("ability_nat").and_then(Value::as_str);
-                if word.is_some_and(|word| !["NO_NAT", "STUN", "TURN"].contains(&word)) {
-                    num.shift_remove("ability_nat");
-                }
-            })
+            let root = root_of(passing).unwrap_or_default();
+            let mut bodies = ["connect", "find"]
+                .iter()
+                .filter_map(|name| root.get(*name));
+            match bodies.any(|body| body["peer_num"]["ability_nat"] == "TURN") {
+                true => refused(passing, 1),
+                false => Heard::AsItCame,
+            }
         }),
     ),
     row(
@@ -88,6 +90,19 @@ pub const TABLE: &[Deviation] = &[
                 if let Some(Ok(number)) = number.map(str::parse::<u32>) {
                     let read = std::net::Ipv4Addr::from(number).to_string();
                     ip.insert("address".to_owned(), read.into());
+                }
+            })
+        }),
+    ),
+    row(
+        "tracker-prefers-the-smaller-priority",
+        "PPSTP-043",
+        "takes the address of the smallest priority for the best",
+        How::Hears(|passing| {
+            each_address(passing, |address| {
+                if let Some(priority) = address.get("priority").and_then(Value::as_i64) {
+                    let turned = priority.saturating_neg();
+                    address.insert("priority".to_owned(), turned.into());
                 }
             })
         }),

@@ -490,6 +490,3 @@ pub fn each_in(
 /// Where swarm actions stand, and where statistics.
 pub const ACTIONS: [&str; 2] = ["connect", "swarm_action"];
 pub const STATS: [&str; 2] = ["stat_report", "stat"];
-
-/// Where a peer says where it is.
-pub const ADDRESSES: [&str; 2] = ["connect", "peer_addr"];

@@ -9,8 +9,8 @@ use super::{
         bend::{self, said},
     },
     book::{
-        ACTIONS, ADDRESSES, Book, ROOT, STATS, Told, answers, each_in, is_request, list_of, minded,
-        refused, request, root_of,
+        ACTIONS, Book, ROOT, STATS, Told, answers, each_in, is_request, list_of, minded, refused,
+        request, root_of,
     },
     row,
 };
@@ -235,92 +235,6 @@ pub const TABLE: &[Deviation] = &[
         How::Hears(|passing| request(passing, rounded)),
     ),
     row(
-        "tracker-knows-no-turn",
-        "PPSTP-034",
-        "refuses whoever asks for TURN",
-        How::Hears(|passing| {
-            let root = root_of(passing).unwrap_or_default();
-            let asks = ["connect", "find"].iter().any(|body| {
-                root.get(*body)
-                    .is_some_and(|b| b["peer_num"]["ability_nat"] == "TURN")
-            });
-            refused_if(passing, asks, 1)
-        }),
-    ),
-    row(
-        "tracker-takes-less-than-nothing-for-nothing",
-        "PPSTP-035",
-        "takes 0 for a negative number by which a peer describes itself",
-        How::Hears(|passing| {
-            request(passing, |root| {
-                for body in ["connect", "find"] {
-                    let num = root.get_mut(body).and_then(|body| body.get_mut("peer_num"));
-                    let members = num.and_then(Value::as_object_mut).into_iter().flatten();
-                    for (_, value) in members.filter(|(name, _)| *name != "peer_count") {
-                        if value.as_i64().is_some_and(|number| number < 0) {
-                            *value = 0.into();
-                        }
-                    }
-                }
-            })
-        }),
-    ),
-    row(
-        "tracker-fills-in-ports",
-        "PPSTP-039",
-        "takes port 7777 for one that is missing",
-        How::Hears(|passing| {
-            request(passing, |root| {
-                each_in(root, ADDRESSES, |address| {
-                    address.entry("port").or_insert(7777.into());
-                });
-            })
-        }),
-    ),
-    row(
-        "tracker-reads-zeros-before-numbers",
-        "PPSTP-041",
-        "takes an IPv4 address whose numbers begin with zeros",
-        How::Hears(|passing| request(passing, without_zeros)),
-    ),
-    row(
-        "tracker-takes-nothing-for-a-request",
-        "PPSTP-050",
-        "answers a document without a request with success",
-        How::Door(|_| {
-            answers(|told| {
-                let asked = told.asked.map(|asked| &asked.document[ROOT]);
-                if asked.and_then(Value::as_object).is_some_and(Map::is_empty) {
-                    told.succeed();
-                }
-            })
-        }),
-    ),
-    row(
-        "tracker-guesses-the-swarm",
-        "PPSTP-054",
-        "finds in the one swarm a peer is in when it names none",
-        How::Door(|_| minded(guess_swarm, |_| {})),
-    ),
-    row(
-        "tracker-refuses-large-counters",
-        "PPSTP-088",
-        "refuses a report with a counter beyond 2^53",
-        How::Hears(|passing| {
-            let root = root_of(passing).unwrap_or_default();
-            let stats = root.get("stat_report").map(|report| &report["stat"]);
-            let is_large = stats.is_some_and(|stats| {
-                let numbers = list_of(stats)
-                    .iter()
-                    .flat_map(|stat| NUMBERS.map(|n| &stat[n]));
-                numbers
-                    .filter_map(Value::as_u64)
-                    .any(|number| number > 1 << 53)
-            });
-            refused_if(passing, is_large, 1)
-        }),
-    ),
-    row(
         "tracker-moves-results-into-its-extension",
         "PPSTP-105",
         "gives the result of a swarm as a member of the extension",
@@ -335,16 +249,6 @@ pub const TABLE: &[Deviation] = &[
                     }
                 });
             })
-        }),
-    ),
-    row(
-        "tracker-takes-no-reports-on-ut",
-        "PPSTP-108",
-        "refuses reports on Ut",
-        How::Hears(|passing| {
-            let root = root_of(passing).unwrap_or_default();
-            let is_report = root.get("request_type").is_some_and(|t| t == "STAT_REPORT");
-            refused_if(passing, is_report && passing.on == RefPoint::Ut, 1)
         }),
     ),
     row(
@@ -968,38 +872,6 @@ fn rounded(root: &mut Map<String, Value>) {
     if let Value::Object(read) = document {
         *root = read;
     }
-}
-
-fn without_zeros(root: &mut Map<String, Value>) {
-    each_in(root, ADDRESSES, |address| {
-        let ip = address.get_mut("ip_address").and_then(Value::as_object_mut);
-        if let Some(Value::String(written)) = ip.and_then(|ip| ip.get_mut("address"))
-            && written.split('.').count() == 4
-        {
-            let numbers = written
-                .split('.')
-                .map(|number| match number.trim_start_matches('0') {
-                    "" => "0",
-                    number => number,
-                });
-            *written = numbers.collect::<Vec<_>>().join(".");
-        }
-    });
-}
-
-fn guess_swarm(book: &mut Book, passing: &Passing<'_>) -> Heard {
-    let root = root_of(passing).unwrap_or_default();
-    let known = root.get("peer_id").and_then(Value::as_str);
-    let known = known.and_then(|id| book.peers.get(id));
-    let swarm = known.and_then(|known| known.swarms.keys().next());
-    let Some(swarm) = swarm else {
-        return Heard::AsItCame;
-    };
-    request(passing, |root| {
-        if let Some(find) = root.get_mut("find").and_then(Value::as_object_mut) {
-            find.entry("swarm_id").or_insert(swarm.as_str().into());
-        }
-    })
 }
 
 fn known_word(passing: &Passing<'_>, name: &str, words: &[&str], instead: &str) -> Heard {

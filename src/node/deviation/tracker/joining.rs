@@ -11,12 +11,9 @@ use super::{
     book::{Book, ROOT, Told, answers, list_of, minded, refused, request, root_of},
     row,
 };
-use crate::{
-    spec::RefPoint,
-    wire::{
-        message::Decoded,
-        sip::{Builder, reason},
-    },
+use crate::wire::{
+    message::Decoded,
+    sip::{Builder, reason},
 };
 
 pub const TABLE: &[Deviation] = &[
@@ -88,6 +85,31 @@ pub const TABLE: &[Deviation] = &[
         }),
     ),
     row(
+        "tracker-joins-the-first-swarm-only",
+        "PPSTP-071",
+        "takes the first of several JOINs",
+        How::Hears(|passing| first_only(passing, "JOIN")),
+    ),
+    row(
+        "tracker-leaves-the-first-swarm-only",
+        "PPSTP-073",
+        "takes the first of several LEAVEs",
+        How::Hears(|passing| first_only(passing, "LEAVE")),
+    ),
+    row(
+        "tracker-wants-seeders-to-ask",
+        "PPSTP-080",
+        "refuses a seeder that asks for no peers",
+        How::Hears(|passing| {
+            let root = root_of(passing).unwrap_or_default();
+            let asks = root
+                .get("connect")
+                .is_some_and(|c| !c["peer_num"].is_null());
+            let seeds = |a: &Value| a["action"] == "JOIN" && a["peer_mode"] == "SEEDER";
+            refused_if(passing, !asks && actions_of(&root).iter().any(seeds), 1)
+        }),
+    ),
+    row(
         "tracker-wants-counters-to-grow",
         "PPSTP-088",
         "refuses a report whose counters go backwards",
@@ -118,22 +140,6 @@ pub const TABLE: &[Deviation] = &[
         }),
     ),
     row(
-        "tracker-takes-half-a-publication",
-        "STAT-016",
-        "takes what it knows of a publication and passes over the rest",
-        How::Hears(|passing| match passing.on {
-            RefPoint::Isc => request(passing, |root| {
-                let report = root.get_mut("stat_report");
-                let stats = report.and_then(|report| report.get_mut("stat"));
-                if let Some(stats) = stats.and_then(Value::as_array_mut) {
-                    let contents = &passing.setup.contents;
-                    stats.retain(|stat| contents.iter().any(|c| stat["swarm_id"] == *c.swarm));
-                }
-            }),
-            _ => Heard::AsItCame,
-        }),
-    ),
-    row(
         "tracker-writes-ids-into-headers",
         "SEC-008",
         "repeats the swarm id in a header as it came",
@@ -146,17 +152,6 @@ pub const TABLE: &[Deviation] = &[
         How::Says(|passing| match passing.request("NOTIFY") {
             Some(_) => Said::Instead(vec![passing.bytes.clone(); 5]),
             None => Said::AsWritten,
-        }),
-    ),
-    row(
-        "tracker-calls-large-messages-its-own-error",
-        "ERR-013",
-        "answers a message that is too large with 500",
-        How::Says(|passing| match passing.message {
-            Decoded::HttpResponse(response) if response.status() == 413 => {
-                said(Http::of(passing.message).map(|http| http.status(500).finish()))
-            }
-            _ => Said::AsWritten,
         }),
     ),
     row(
@@ -214,6 +209,22 @@ fn with_swarm(book: &mut Book, passing: &Passing<'_>) -> Heard {
         let find = root.entry("find").or_insert(json!({}));
         if let Some(find) = find.as_object_mut() {
             find.entry("swarm_id").or_insert(swarm.as_str().into());
+        }
+    })
+}
+
+/// The first action of that word, and all others.
+fn first_only(passing: &Passing<'_>, word: &str) -> Heard {
+    request(passing, |root| {
+        let connect = root.get_mut("connect");
+        let actions = connect.and_then(|connect| connect.get_mut("swarm_action"));
+        if let Some(actions) = actions.and_then(Value::as_array_mut) {
+            let mut has_one = false;
+            actions.retain(|action| {
+                let is_further = action["action"] == word && has_one;
+                has_one |= action["action"] == word;
+                !is_further
+            });
         }
     })
 }

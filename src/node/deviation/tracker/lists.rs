@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{Deviation, Heard, How, Passing},
     book::{
-        ACTIONS, ADDRESSES, Book, STATS, Told, answers, each_in, is_request, list_of, minded,
-        request, swarm_of,
+        ACTIONS, Book, STATS, Told, answers, each_in, is_request, list_of, minded, request,
+        swarm_of,
     },
     row,
 };
@@ -79,21 +79,6 @@ pub const TABLE: &[Deviation] = &[
                 told.each_peer(|peer| {
                     if let Some(address) = peer.get_mut("peer_addr") {
                         *address = json!([address.take()]);
-                    }
-                });
-            })
-        }),
-    ),
-    row(
-        "tracker-prefers-the-smaller-priority",
-        "PPSTP-043",
-        "takes the address with the smallest priority for the preferred one",
-        How::Hears(|passing| {
-            request(passing, |root| {
-                each_in(root, ADDRESSES, |address| {
-                    if let Some(priority) = address.get("priority").and_then(Value::as_u64) {
-                        let turned = u64::from(u16::MAX).saturating_sub(priority);
-                        address.insert("priority".to_owned(), turned.into());
                     }
                 });
             })

@@ -44,12 +44,6 @@ pub const TABLE: &[Deviation] = &[
         }),
     ),
     row(
-        "tracker-registers-before-it-asks",
-        "PPSTP-065",
-        "lets a peer find that came with a CONNECT whose credentials were wrong",
-        How::Door(|_| answers(registered_unproved)),
-    ),
-    row(
         "tracker-forbids-instead-of-asking",
         "TRK-008",
         "answers 403 to who has no credentials yet",
@@ -211,7 +205,7 @@ pub const TABLE: &[Deviation] = &[
     ),
     row(
         "tracker-lets-finders-die",
-        "PPSTP-016",
+        "TRK-020",
         "gives a peer that finds no new time",
         How::Setup(|setup| setup.policy.tracker.kept_alive_by = KeptAliveBy::AnyButFinds),
     ),
@@ -253,60 +247,6 @@ pub const TABLE: &[Deviation] = &[
                     });
                 }
             })
-        }),
-    ),
-    row(
-        "tracker-forgets-first-connects",
-        "PPSTP-015",
-        "answers the first CONNECT of a peer with success and forgets it",
-        How::Door(|_| minded(forgotten, |_| {})),
-    ),
-    row(
-        "tracker-wants-a-seeder-first",
-        "PPSTP-066",
-        "refuses a first CONNECT that joins as a leech",
-        How::Door(|_| minded(no_leech_first, |_| {})),
-    ),
-    row(
-        "tracker-changes-no-swarms",
-        "PPSTP-070",
-        "refuses to leave one swarm and join another at once",
-        How::Hears(|passing| {
-            let actions = actions_of(passing);
-            let has = |word: &str| actions.iter().any(|action| action["action"] == word);
-            match has("JOIN") && has("LEAVE") {
-                true => refused(passing, 3),
-                false => Heard::AsItCame,
-            }
-        }),
-    ),
-    row(
-        "tracker-joins-the-first-swarm-only",
-        "PPSTP-071",
-        "takes the first of several JOINs, and answers all of them with success",
-        How::Door(|_| minded(|_, passing| first_only(passing, "JOIN"), all_succeed)),
-    ),
-    row(
-        "tracker-leaves-the-first-swarm-only",
-        "PPSTP-073",
-        "takes the first of several LEAVEs, and answers all of them with success",
-        How::Door(|_| minded(|_, passing| first_only(passing, "LEAVE"), all_succeed)),
-    ),
-    row(
-        "tracker-wants-seeders-to-ask",
-        "PPSTP-080",
-        "refuses a seeder that asks for no number of peers",
-        How::Hears(|passing| {
-            let seeds = |action: &serde_json::Value| action["peer_mode"] == "SEEDER";
-            let joins = |action: &serde_json::Value| action["action"] == "JOIN" && seeds(action);
-            let root = root_of(passing).unwrap_or_default();
-            let asks = root
-                .get("connect")
-                .is_some_and(|c| !c["peer_num"].is_null());
-            match !asks && actions_of(passing).iter().any(joins) {
-                true => refused(passing, 1),
-                false => Heard::AsItCame,
-            }
         }),
     ),
     row(
@@ -504,74 +444,6 @@ fn find_anywhere(told: &mut Told<'_, '_>) {
         result.insert("peer_group".to_owned(), json!({ "peer_info": listed }));
     });
     *told.book = book;
-}
-
-/// Makes a success of the FIND of a peer whose CONNECT was answered 401.
-fn registered_unproved(told: &mut Told<'_, '_>) {
-    let asker = told.asker().to_owned();
-    match (told.status, told.kind()) {
-        (401, "CONNECT") => {
-            told.book.peers.entry(asker).or_default();
-        }
-        (401, _) => {}
-        (_, "FIND") if told.is_forbidden() && told.book.peers.contains_key(&asker) => {
-            told.succeed();
-        }
-        _ => {}
-    }
-}
-
-/// The actions of a CONNECT on its way in.
-fn actions_of(passing: &Passing<'_>) -> Vec<serde_json::Value> {
-    let root = root_of(passing).unwrap_or_default();
-    let actions = root.get("connect").map(|connect| &connect["swarm_action"]);
-    actions.map_or(Vec::new(), |actions| list_of(actions).to_vec())
-}
-
-fn forgotten(book: &mut Book, passing: &Passing<'_>) -> Heard {
-    let root = root_of(passing).unwrap_or_default();
-    let peer_id = root.get("peer_id").and_then(|id| id.as_str());
-    let known = peer_id.and_then(|id| book.peers.get(id));
-    let connects = root
-        .get("request_type")
-        .is_some_and(|kind| kind == "CONNECT");
-    match !connects && known.is_some_and(|known| known.requests == 1) {
-        true => refused(passing, 6),
-        false => Heard::AsItCame,
-    }
-}
-
-fn no_leech_first(book: &mut Book, passing: &Passing<'_>) -> Heard {
-    let root = root_of(passing).unwrap_or_default();
-    let peer_id = root.get("peer_id").and_then(|id| id.as_str());
-    let is_new = peer_id.is_some_and(|id| !book.peers.contains_key(id));
-    let mut actions = actions_of(passing).into_iter();
-    match is_new && actions.any(|action| action["peer_mode"] == "LEECH") {
-        true => refused(passing, 3),
-        false => Heard::AsItCame,
-    }
-}
-
-/// Leaves of the actions with this word the first.
-fn first_only(passing: &Passing<'_>, word: &str) -> Heard {
-    request(passing, |root| {
-        let connect = root.get_mut("connect");
-        let actions = connect.and_then(|connect| connect.get_mut("swarm_action"));
-        if let Some(actions) = actions.and_then(|actions| actions.as_array_mut()) {
-            let mut is_there = false;
-            actions.retain(|action| {
-                let is_another = is_there && action["action"] == word;
-                is_there |= action["action"] == word;
-                !is_another
-            });
-        }
-    })
-}
-
-fn all_succeed(told: &mut Told<'_, '_>) {
-    if told.error() == 0 && told.actions().nth(1).is_some() {
-        told.succeed();
-    }
 }
 
 /// A LEAVE becomes a sign of life.

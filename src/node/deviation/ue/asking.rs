@@ -66,12 +66,6 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         How::Door(|_| Box::new(FirstList::default())),
     ),
     of_users(
-        "ue-is-one-list-behind",
-        "UE-019",
-        "reads the last list but one",
-        How::Door(|_| Box::new(LastList::default())),
-    ),
-    of_users(
         "ue-asks-itself",
         "UE-021",
         "asks itself before all others",
@@ -252,27 +246,6 @@ impl Door for FirstList {
         Heard::Answer(vec![
             Builder::response(notify, 200, "OK", None).finish().into(),
         ])
-    }
-}
-
-/// Hears each list of a subscription one too late.
-#[derive(Default)]
-struct LastList(bend::Notes<Vec<u8>>);
-
-impl Door for LastList {
-    fn hears(&mut self, passing: &Passing<'_>) -> Heard {
-        let (Some(list), Some(notify)) = (list_in_notify(passing), passing.message.sip()) else {
-            return Heard::AsItCame;
-        };
-        let Ok(call) = notify.call_id() else {
-            return Heard::AsItCame;
-        };
-        let last = self.0.get(&call).cloned();
-        self.0.put(&call, list);
-        let last = last
-            .as_deref()
-            .and_then(|last| std::str::from_utf8(last).ok());
-        bend::heard(last.and_then(|last| bend::with_body(passing.message, last)))
     }
 }
 

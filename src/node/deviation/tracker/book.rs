@@ -51,7 +51,7 @@ pub struct Stay {
     pub mode: String,
     pub cds: Map<String, Value>,
     pub left: Option<At>,
-    /// The how manieth swarm of the peer it is, from 0.
+    /// Which of the swarms of the peer it is, from 0.
     pub place: usize,
 }
 

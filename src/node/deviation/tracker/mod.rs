@@ -1,9 +1,10 @@
 //! What a Tracker AS can do wrong: with HTTP and the documents of its protocol (`documents`,
-//! `addresses`), with who may ask and what becomes of a peer (`peers`, `joining`), with lists (`lists`), and
+//! `addresses`, `answering`), with who may ask and what becomes of a peer (`peers`, `joining`), with lists (`lists`), and
 //! inside the IMS (`isc`). `book` is
 //! what their doors remember.
 
 pub(super) mod addresses;
+pub(super) mod answering;
 mod book;
 pub(super) mod documents;
 pub(super) mod isc;

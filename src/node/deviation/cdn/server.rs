@@ -127,6 +127,13 @@ pub const TABLE: &[Deviation] = &[
         "joins as leech although it holds pieces",
         How::Says(as_leech),
     ),
+    row(
+        "edge-trusts-its-origin",
+        EDGE,
+        "EDGE-001",
+        "gives away what came from the origin without comparing it to the manifest",
+        How::Setup(|setup| setup.policy.cdn_server.verifies = false),
+    ),
 ];
 
 /// Remembers that something came from the origin, by the ranges it came in.

@@ -1,7 +1,10 @@
 //! What an HSS can do wrong.
 
 use crate::{
-    node::deviation::{Deviation, Heard, How, Passing, Said, bend::cx},
+    node::deviation::{
+        Deviation, Door, Heard, How, Passing, Said,
+        bend::{Notes, cx},
+    },
     proto::cx::{SCHEME_AKA, SCHEME_DIGEST, experimental, profile::Condition},
     spec::Role,
     wire::diameter::{
@@ -136,6 +139,12 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
             setup.policy.hss.checks_identities_in_sar = false;
         }),
     ),
+    hss(
+        "hss-forgets-the-identities-registered-along",
+        "HSS-004",
+        "says of the other identities of a registered user that they are not registered",
+        How::Door(|_| Box::<ByName>::default()),
+    ),
 ];
 
 fn bend_outcome(passing: &Passing<'_>, answer: &str, from: Outcome, to: Outcome) -> Said {
@@ -188,4 +197,53 @@ fn names_a_cscf(passing: &Passing<'_>, lia: &Message) -> bool {
     let server = lia.text(&d::SERVER_NAME).ok().flatten().unwrap_or_default();
     let mut nodes = passing.setup.directory.nodes.values();
     nodes.any(|node| node.role == Role::SCscf && server.contains(&node.host))
+}
+
+/// Takes for registered only the identities that an S-CSCF named itself, not those registered along.
+#[derive(Default)]
+struct ByName {
+    named: Notes<()>,
+    /// Who was asked about, by the identifiers of the question.
+    asked: Notes<String>,
+}
+
+impl Door for ByName {
+    fn hears(&mut self, passing: &Passing<'_>) -> Heard {
+        if let Some(identity) = cx::request(passing, "SAR").and_then(public) {
+            self.named.put(identity, ());
+        }
+        if let Some(lir) = cx::request(passing, "LIR")
+            && let Some(identity) = public(lir)
+        {
+            self.asked.put(&identifier(lir), identity.to_owned());
+        }
+        Heard::AsItCame
+    }
+
+    fn says(&mut self, passing: &Passing<'_>) -> Said {
+        let Some(lia) = cx::answer(passing, "LIA").filter(|lia| names_a_cscf(passing, lia)) else {
+            return Said::AsWritten;
+        };
+        let Some(identity) = self.asked.get(&identifier(lia)) else {
+            return Said::AsWritten;
+        };
+        let subscribers = &passing.setup.subscribers;
+        let mut users = subscribers.iter().flat_map(|user| &user.impus);
+        match users.any(|user| user == identity) && self.named.get(identity).is_none() {
+            true => Said::as_one(cx::only_outcome(
+                lia,
+                experimental(code::IDENTITY_NOT_REGISTERED),
+            )),
+            false => Said::AsWritten,
+        }
+    }
+}
+
+fn public(request: &Message) -> Option<&str> {
+    request.text(&d::PUBLIC_IDENTITY).ok().flatten()
+}
+
+fn identifier(message: &Message) -> String {
+    let header = message.header();
+    format!("{} {}", header.hop_by_hop, header.end_to_end)
 }

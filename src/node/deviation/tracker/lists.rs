@@ -459,6 +459,22 @@ pub const TABLE: &[Deviation] = &[
         "answers a FIND with the ids of peers in place of a group",
         How::Door(|_| answers(ids_alone)),
     ),
+    row(
+        "tracker-takes-no-piece-for-no-news",
+        "TRK-015",
+        "keeps what a peer held when it reports that it holds nothing any more",
+        How::Hears(|passing| {
+            let holds_nothing =
+                |cds: &Value| cds.is_object() && cds["pieces"].as_array().is_none_or(Vec::is_empty);
+            request(passing, |root| {
+                each_in(root, STATS, |stat| {
+                    if stat.get("cds").is_some_and(holds_nothing) {
+                        stat.shift_remove("cds");
+                    }
+                });
+            })
+        }),
+    ),
 ];
 
 fn role_of(peer: &Map<String, Value>) -> &str {

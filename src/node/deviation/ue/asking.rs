@@ -1,12 +1,12 @@
 //! What a UE can do wrong when it asks for peers and chooses among them.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{of_askers, of_users};
 use crate::{
     node::{
         Setup,
-        deviation::{Deviation, Door, Heard, How, Passing, Said, bend},
+        deviation::{Deviation, Door, Heard, How, Passing, Said, bend, bend::Notes},
     },
     spec::{Path, Role},
     wire::{
@@ -117,6 +117,12 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "PPSTP-090",
         "writes the same transaction id into every request",
         How::Door(|_| Box::new(OneTransaction::default())),
+    ),
+    of_users(
+        "ue-counts-its-transactions-by-kind",
+        "PPSTP-090",
+        "numbers its CONNECTs, FINDs and reports each from 1",
+        How::Door(|_| Box::<ByKind>::default()),
     ),
 ];
 
@@ -352,3 +358,65 @@ impl Door for OneTransaction {
 }
 
 const ONLY_TRANSACTION: &str = "t-1";
+
+/// Counts the transactions of each kind of request for itself.
+#[derive(Default)]
+struct ByKind {
+    counts: BTreeMap<&'static str, u64>,
+    /// What goes out in place of the node's own transaction ids.
+    said: Notes<String>,
+    /// The node's own transaction ids, by the call or connection they went out on.
+    own: Notes<String>,
+}
+
+impl Door for ByKind {
+    fn says(&mut self, passing: &Passing<'_>) -> Said {
+        let course = course(passing);
+        bend::said(bend::document(passing.message, |document| {
+            let ppstp::Message::Request(request) = document else {
+                return false;
+            };
+            let own = std::mem::take(&mut request.transaction_id);
+            let said = match self.said.get(&own) {
+                Some(said) => said.clone(),
+                None => {
+                    let kind = match request.body {
+                        Body::Connect(_) => "CONNECT",
+                        Body::Find(_) => "FIND",
+                        Body::StatReport(_) => "STAT_REPORT",
+                    };
+                    let count = self.counts.entry(kind).or_default();
+                    *count += 1;
+                    let said = count.to_string();
+                    self.said.put(&own, said.clone());
+                    said
+                }
+            };
+            self.own.put(&course, own);
+            request.transaction_id = said;
+            true
+        }))
+    }
+
+    fn hears(&mut self, passing: &Passing<'_>) -> Heard {
+        let Some(own) = self.own.get(&course(passing)) else {
+            return Heard::AsItCame;
+        };
+        bend::heard(bend::document(passing.message, |document| {
+            let ppstp::Message::Response(response) = document else {
+                return false;
+            };
+            response.transaction_id.clone_from(own);
+            true
+        }))
+    }
+}
+
+/// The call a message belongs to, or its connection.
+fn course(passing: &Passing<'_>) -> String {
+    let call = passing.message.sip().and_then(|sip| sip.call_id().ok());
+    match (call, passing.link) {
+        (Some(call), _) => call.to_string(),
+        (None, link) => format!("{link:?}"),
+    }
+}

@@ -202,6 +202,12 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "forwards a request of which the stream ended before the body did",
         How::Door(|_| Box::new(Hasty)),
     ),
+    p_cscf(
+        "p-cscf-counts-no-hop-of-registrations",
+        "PCSCF-021",
+        "leaves Max-Forwards of a REGISTER as it came, and counts down in all else",
+        How::Says(|p| request(p, Mw, &["REGISTER"], more_hops)),
+    ),
 ];
 
 /// Refuses a request one of whose header lines, by name and octets, is so.

@@ -10,7 +10,7 @@ use crate::{
         deviation::{
             Deviation, Heard, How, Passing, Said,
             bend::{
-                cx,
+                Notes, cx,
                 edits::{first_uri, request, response, set_all},
                 recall::{Remembering, turn},
             },
@@ -247,6 +247,12 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
             )
         }),
     ),
+    s_cscf(
+        "s-cscf-gives-its-service-route-once",
+        "REG-008",
+        "answers a REGISTER that only prolongs a registration without Service-Route",
+        How::Door(|_| Remembering::door(|_, _| Heard::AsItCame, without_known_route)),
+    ),
 ];
 
 /// Whether a REGISTER takes all its contacts back.
@@ -261,6 +267,28 @@ fn ends_all(register: &Message) -> bool {
                 None => default == Some(0),
             })
 }
+
+/// A 200 to a REGISTER of whom the Service-Route was given to already, without it.
+fn without_known_route(memory: &mut Notes<String>, passing: &Passing<'_>) -> Said {
+    response(passing, Mw, &["REGISTER"], (200, 200), |edit, sip| {
+        let user = sip.to().map(|to| to.uri).unwrap_or_default();
+        if !sip.has("Contact") {
+            memory.put(&user, GONE.to_owned());
+            return edit;
+        }
+        match memory.get(&user) {
+            Some(first) if *first == turn(sip) => edit,
+            Some(first) if first != GONE => edit.remove("Service-Route"),
+            _ => {
+                memory.put(&user, turn(sip));
+                edit
+            }
+        }
+    })
+}
+
+/// In place of the REGISTER that a registration began with, once it has ended.
+const GONE: &str = "gone";
 
 /// The REGISTER as one that binds its contacts for an hour.
 fn prolonged(register: &Message) -> Bytes {

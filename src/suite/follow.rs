@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     context::Context,
     pattern::{Difference, Pattern},
-    scenario::{Expect, Never, Step, Verb},
+    scenario::{Except, Expect, Never, Step, Verb},
     template::{Lookup, fill_known},
     view::View,
 };
@@ -316,22 +316,29 @@ impl<'a> Follower<'a> {
 
     fn match_frame(&mut self, event: usize, at: At, frame: &Frame) {
         let view = View::new(frame);
-        if let Some((index, outcome)) = self.first_met(frame, &view) {
-            self.meet(index, event, at, outcome, view);
-            return;
+        let met = self.first_met(frame, &view);
+        self.hold_to_nevers(event, at, frame, &view, met.is_some());
+        match met {
+            Some((index, outcome)) => self.meet(index, event, at, outcome, view),
+            None => self.remember_nearest(event, frame, &view),
         }
+    }
+
+    /// A prohibition holds whatever comes, also what meets an expectation, unless it leaves that out.
+    fn hold_to_nevers(&mut self, event: usize, at: At, frame: &Frame, view: &View, expected: bool) {
         for index in 0..self.steps.len() {
             let Verb::Never(never) = &self.steps[index].verb else {
                 continue;
             };
+            let is_left_out = expected && never.except == Some(Except::Expected);
             if self.states[index].broken.is_none()
+                && !is_left_out
                 && self.covers(index, never)
-                && never.pattern.matches(frame, &view, &self.values())
+                && never.pattern.matches(frame, view, &self.values())
             {
                 self.states[index].broken = Some((event, at));
             }
         }
-        self.remember_nearest(event, frame, &view);
     }
 
     /// The first expectation in file order that this message meets, and which lawful outcome it is.
@@ -438,12 +445,18 @@ impl<'a> Follower<'a> {
             && after(&self.steps[index]).is_none_or(|name| self.captures.met.contains_key(name))
     }
 
+    /// Whether a prohibition holds now: from the message it comes after, else from the stimulus before it, until
+    /// the message that ends it.
     fn covers(&self, index: usize, never: &Never) -> bool {
         let over = never
             .until
             .as_ref()
             .is_some_and(|name| self.captures.met.contains_key(name));
-        !over && self.is_open(index)
+        !over
+            && match &never.after {
+                Some(name) => self.captures.met.contains_key(name),
+                None => self.is_open(index),
+            }
     }
 
     /// From when the window of a step counts: its last stimulus or wait, and the message it comes after.
@@ -769,6 +782,54 @@ mod tests {
         assert_eq!([StepState::Unmet], scene.states(&invites[..1])[..]);
         assert_eq!([StepState::Met], scene.states(&invites[..2])[..]);
         assert_eq!([StepState::Violated], scene.states(&invites)[..]);
+    }
+
+    #[test]
+    fn a_prohibition_holds_what_is_expected_too_unless_it_says_otherwise() {
+        let steps = |except: &str| {
+            format!(
+                r#"
+                [[scenario.step]]
+                do = {{ node = "ue-a", fetch = "tiny" }}
+                [[scenario.step]]
+                expect = {{ from = "ue-a", sip = {{ method = "INVITE" }}, times = 1 }}
+                [[scenario.step]]
+                never = {{ from = "ue-a", to = "es-1"{except} }}
+            "#
+            )
+        };
+        let events = [done(1, 0), received(2, "ue-a", "es-1", "INVITE x")];
+        use StepState::{Done, Held, Met, Violated};
+        let strict = Scene::new(&steps(""), "");
+        assert_eq!([Done, Met, Violated], strict.states(&events)[..]);
+        let lenient = Scene::new(&steps(", except = \"expected\""), "");
+        assert_eq!([Done, Met, Held], lenient.states(&events)[..]);
+        let again = [
+            events.clone().to_vec(),
+            vec![received(3, "ue-a", "es-1", "BYE x")],
+        ]
+        .concat();
+        assert_eq!([Done, Met, Violated], lenient.states(&again)[..]);
+    }
+
+    #[test]
+    fn a_prohibition_after_a_message_covers_what_comes_before_the_next_stimulus() {
+        let steps = r#"
+            [[scenario.step]]
+            expect = { from = "ue-a", sip = { method = "INVITE" }, as = "first" }
+            [[scenario.step]]
+            do = { node = "ue-a", fetch = "tiny" }
+            [[scenario.step]]
+            never = { from = "p-cscf", after = "first" }
+        "#;
+        let scene = Scene::new(steps, "");
+        let first = received(1, "ue-a", "p-cscf", "INVITE a");
+        let on = received(2, "p-cscf", "es-1", "INVITE a");
+        use StepState::{Done, Held, Met, Violated};
+        let states = scene.states(&[on.clone(), first.clone(), done(3, 1)]);
+        assert_eq!([Met, Done, Held], states[..]);
+        let states = scene.states(&[first, on, done(3, 1)]);
+        assert_eq!([Met, Done, Violated], states[..]);
     }
 
     #[test]

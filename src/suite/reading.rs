@@ -625,12 +625,14 @@ impl Scene<'_> {
             self.untils.push((name.to_owned(), v.span()));
             Some(name.to_owned())
         });
+        let except = table.get("except").and_then(|v| v.word());
         let requirement = table.get("requirement").and_then(|v| self.requirement(&v));
         table.refuse_unknown();
         Some(Never {
             pattern,
             after,
             until,
+            except,
             requirement,
         })
     }

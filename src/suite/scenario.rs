@@ -11,6 +11,7 @@ use crate::{
     io::Action,
     spec::{
         Architecture, Clause, Delivery, Feature, Options, Path, RefPoint, RequestPath, Strength,
+        words,
     },
 };
 
@@ -279,7 +280,16 @@ pub struct Never {
     pub after: Option<String>,
     /// Covers only until this captured message.
     pub until: Option<String>,
+    pub except: Option<Except>,
     pub requirement: Option<String>,
+}
+
+words! {
+    /// What a prohibition leaves out.
+    Except, "exception", {
+        /// Messages that meet an expectation.
+        Expected = "expected",
+    }
 }
 
 /// How often; more than `max` breaks the expectation.
@@ -343,7 +353,13 @@ impl fmt::Display for Step {
                 }
                 write!(f, " within {}", seconds(expect.within))
             }
-            Verb::Never(never) => write!(f, "never {}", never.pattern),
+            Verb::Never(never) => {
+                write!(f, "never {}", never.pattern)?;
+                match never.except {
+                    Some(Except::Expected) => f.write_str(", except what is expected"),
+                    None => Ok(()),
+                }
+            }
             Verb::Wait(time) => write!(f, "{} pass", seconds(*time)),
         }
     }

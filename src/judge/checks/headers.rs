@@ -8,7 +8,7 @@ use crate::{
     spec::{RefPoint, Role},
     wire::{
         frame::Party,
-        sip::{Message, Uri},
+        sip::{Message, Uri, Via},
     },
 };
 
@@ -73,8 +73,8 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
 /// What was seen of each request so far.
 #[derive(Default)]
 struct Before {
-    /// Max-Forwards with which a request reached a node.
-    hops: BTreeMap<(String, u32, String, Party), u32>,
+    /// Max-Forwards with which a request reached a node, by the method, the branch of its topmost Via and the node.
+    hops: BTreeMap<(String, String, Party), u32>,
     /// icid of a request where it left the P-CSCF.
     icid: BTreeMap<(String, u32, String), String>,
     /// Public identities registered from an address, the default first.
@@ -101,10 +101,10 @@ fn key(message: &Message) -> Option<(String, u32, String)> {
 impl Before {
     fn note(&mut self, case: &Case<'_>, seen: &Seen<'_>, message: &Message) {
         let Some(key) = key(message) else { return };
-        if let Ok(Some(hops)) = message.number("Max-Forwards") {
-            let (call, number, method) = key.clone();
+        if let (Ok(Some(hops)), Some(branch)) = (message.number("Max-Forwards"), branch(message, 0))
+        {
             self.hops
-                .insert((call, number, method, seen.frame.to.clone()), hops);
+                .insert((key.2.clone(), branch, seen.frame.to.clone()), hops);
         }
         if case.evidence.role(&seen.frame.from) == Some(Role::PCscf)
             && let Some(icid) = icid(message)
@@ -144,6 +144,12 @@ impl Before {
             }
         }
     }
+}
+
+/// The branch of a Via, counted from the topmost, which is 0.
+fn branch(message: &Message, place: usize) -> Option<String> {
+    let via = message.values("Via").into_iter().nth(place)?;
+    Via::parse(&via).ok()?.branch().map(str::to_owned)
 }
 
 fn icid(message: &Message) -> Option<String> {
@@ -366,12 +372,12 @@ fn forwarding(
     let Some((call, number, method)) = key(message) else {
         return;
     };
-    let came = before.hops.get(&(
-        call.clone(),
-        number,
-        method.clone(),
-        seen.frame.from.clone(),
-    ));
+    // Beneath its own Via stands the one that the request came with.
+    let came = branch(message, 1).and_then(|branch| {
+        before
+            .hops
+            .get(&(method.clone(), branch, seen.frame.from.clone()))
+    });
     if let (Some(&came), Ok(Some(left))) = (came, message.number("Max-Forwards"))
         && left >= came
         // Each hop makes an ACK for a failure and a CANCEL of its own (RFC 3261 9.1, 17.1.1.3).

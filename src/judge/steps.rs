@@ -80,6 +80,11 @@ pub fn findings(
     });
     if let Some((step, outcome)) = root {
         let finding = unmet(case, step, outcome);
+        // From here on the run is another than the scenario's: what a reference does beside a guest follows
+        // from that.
+        findings.retain(|found| {
+            found.blame != Blame::Reference || found.events.start <= finding.events.start
+        });
         let is_consequence = broken_before.is_some_and(|at| at <= finding.events.start)
             || findings
                 .iter()
@@ -123,7 +128,10 @@ fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
                 .map(|(at, since)| at.since(since));
             format!("after {} ms", took.unwrap_or_default().as_millis())
         }
-        (_, StepState::Impossible) => "it could not be made to".to_owned(),
+        (_, StepState::Impossible) => match step.verb {
+            Verb::Send(_) => "what came before has not in it what this is made of".to_owned(),
+            _ => "it could not be made to".to_owned(),
+        },
         (_, StepState::NotReached) => "the run ended before".to_owned(),
         (Some(near), _) => {
             let d = &near.difference;

@@ -6,8 +6,17 @@ use bytes::Bytes;
 use crate::{
     proto::digest::{AuthValue, Secret, Session},
     random::Random,
-    suite::{Authorize, Edit, Follower, Layer, Send, SendSource, Subscribers, Template},
+    suite::{Authorize, Edit, Follower, Layer, Send, SendSource, Subscribers, Template, View},
 };
+
+/// Why a message could not be composed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// The scenario asks for what is not there: its fault, or ours.
+    Asked(String),
+    /// A message that came does not have in it what this one is made of.
+    Came(String),
+}
 
 /// What a message is composed with.
 pub struct Compose<'a> {
@@ -18,7 +27,7 @@ pub struct Compose<'a> {
 
 impl Compose<'_> {
     /// The octets to send. The error names the place that has no value, or what cannot be edited.
-    pub fn message(&self, send: &Send) -> Result<Bytes, String> {
+    pub fn message(&self, send: &Send) -> Result<Bytes, Lack> {
         let mut text = match &send.source {
             SendSource::Octets(template) => return Ok(unescaped(&self.fill(template)?).into()),
             SendSource::Text { head, body } => {
@@ -31,10 +40,8 @@ impl Compose<'_> {
                 text
             }
             SendSource::Like(name) => {
-                let view = self.follower.captures().get(name);
-                let view = view.ok_or_else(|| format!("\"{name}\" was not captured"))?;
-                Text::parse(view.bytes())
-                    .ok_or_else(|| format!("\"{name}\" has no header to edit"))?
+                let text = Text::parse(self.captured(name)?.bytes());
+                text.ok_or_else(|| Lack::Came(format!("\"{name}\" has no header to edit")))?
             }
         };
         for edit in &send.edits {
@@ -46,13 +53,23 @@ impl Compose<'_> {
         Ok(text.finish())
     }
 
-    fn fill(&self, template: &Template) -> Result<String, String> {
-        template
-            .fill(&self.follower.values())
-            .map_err(|place| format!("\"${{{place}}}\" has no value here"))
+    fn captured(&self, name: &str) -> Result<&View, Lack> {
+        let view = self.follower.captures().get(name);
+        view.ok_or_else(|| Lack::Asked(format!("\"{name}\" was not captured")))
     }
 
-    fn apply(&self, text: &mut Text, edit: &Edit) -> Result<(), String> {
+    fn fill(&self, template: &Template) -> Result<String, Lack> {
+        template.fill(&self.follower.values()).map_err(|place| {
+            let why = format!("\"${{{place}}}\" has no value here");
+            let owner = place.split('.').next().unwrap_or_default();
+            match self.follower.captures().get(owner) {
+                Some(_) => Lack::Came(why),
+                None => Lack::Asked(why),
+            }
+        })
+    }
+
+    fn apply(&self, text: &mut Text, edit: &Edit) -> Result<(), Lack> {
         match edit {
             Edit::Set(name, value) => text.set(name, &self.fill(value)?),
             Edit::Add(name, value) => text.lines.push(format!("{name}: {}", self.fill(value)?)),
@@ -66,11 +83,12 @@ impl Compose<'_> {
         Ok(())
     }
 
-    fn authorize(&self, text: &mut Text, authorize: &Authorize) -> Result<(), String> {
-        let user = self.subscribers.get(&authorize.user);
-        let user = user.ok_or_else(|| format!("there is no subscriber \"{}\"", authorize.user))?;
-        let view = self.follower.captures().get(&authorize.challenge);
-        let view = view.ok_or_else(|| format!("\"{}\" was not captured", authorize.challenge))?;
+    fn authorize(&self, text: &mut Text, authorize: &Authorize) -> Result<(), Lack> {
+        let user = self
+            .subscribers
+            .get(&authorize.user)
+            .ok_or_else(|| Lack::Asked(format!("there is no subscriber \"{}\"", authorize.user)))?;
+        let view = self.captured(&authorize.challenge)?;
         let challenges: Vec<String> = [Layer::Sip, Layer::Http]
             .into_iter()
             .flat_map(|layer| {
@@ -84,8 +102,8 @@ impl Compose<'_> {
             .collect();
         let password = authorize.password.as_ref().unwrap_or(&user.password);
         let secret = Secret::Password(password.clone());
-        let mut session =
-            Session::start(&challenges, &user.impi, &secret).map_err(|why| why.to_string())?;
+        let mut session = Session::start(&challenges, &user.impi, &secret)
+            .map_err(|why| Lack::Came(why.to_string()))?;
         let mut words = text.start.split(' ');
         let (method, uri) = (
             words.next().unwrap_or_default(),

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use bytes::Bytes;
 
-use super::{cast::part, compose::Compose};
+use super::{
+    cast::part,
+    compose::{Compose, Lack},
+};
 use crate::{
     drive::Drive,
     io::{OpenSecurity, Output},
@@ -68,7 +71,11 @@ impl<'a> Stimulator<'a> {
             follower,
             seed: self.seed,
         };
-        let bytes = compose.message(send)?;
+        let bytes = match compose.message(send) {
+            Ok(bytes) => bytes,
+            Err(Lack::Came(_)) => return Ok(StepMark::Impossible),
+            Err(Lack::Asked(why)) => return Err(why),
+        };
         let from = NodeName::new(&send.from);
         if let Some(name) = &send.reply {
             let came = follower.captures().get(name).and_then(View::link);

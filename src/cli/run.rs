@@ -319,8 +319,8 @@ pub fn profile(file: Option<&Path>, suite: &mut Suite) -> Result<Option<Profile>
     let read = Profile::read(file, suite);
     let read = read.map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
     let profile = read.map_err(super::selection::mistakes)?;
-    if let Some(track) = profile.timers.track {
-        suite.timers.track = track;
+    for (timer, time) in &profile.timers {
+        suite.timers.set(*timer, *time);
     }
     Ok(Some(profile))
 }

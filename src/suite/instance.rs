@@ -87,18 +87,22 @@ impl Instance {
         let mut steps = prologue(suite, self);
         steps.extend(self.own_steps().cloned());
         for step in &mut steps {
-            if let Some(factor) = step.track_timers {
-                step.verb = Verb::Wait(suite.timers.track.mul_f64(factor));
+            if let Some((timer, factor)) = step.timers {
+                step.verb = Verb::Wait(suite.timers.of(timer).mul_f64(factor));
             }
         }
         steps
     }
 
-    /// When the run ends whatever happens; waits by a longer track timer than ours get the time they need.
+    /// When the run ends whatever happens; waits by longer timers than ours get the time they need.
     pub fn limit(&self, suite: &Suite) -> Duration {
-        let factor: f64 = self.own_steps().filter_map(|step| step.track_timers).sum();
-        let more = suite.timers.track.saturating_sub(Timers::default().track);
-        self.scenario.limit + more.mul_f64(factor)
+        let ours = Timers::default();
+        let waits = self.own_steps().filter_map(|step| step.timers);
+        let more = waits.map(|(timer, factor)| {
+            let more = suite.timers.of(timer).saturating_sub(ours.of(timer));
+            more.mul_f64(factor)
+        });
+        self.scenario.limit + more.sum::<Duration>()
     }
 
     /// The scenario's own steps that stand in this configuration.

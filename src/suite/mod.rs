@@ -17,11 +17,12 @@ mod scenario;
 mod select;
 mod subscribers;
 mod template;
+mod timers;
 mod topology;
 mod view;
 mod whole;
 
-use std::{cell::RefCell, fs, io, path::Path, sync::Arc, time::Duration};
+use std::{cell::RefCell, fs, io, path::Path, sync::Arc};
 
 use include_dir::{Dir, include_dir};
 
@@ -39,6 +40,7 @@ pub use scenario::{
 pub use select::{NothingSelected, Selection};
 pub use subscribers::{Subscriber, Subscribers};
 pub use template::{Lookup, Template};
+pub use timers::{Timer, Timers};
 pub use topology::{Ground, Listen, Node, Topology};
 pub use view::{Layer, View};
 
@@ -54,27 +56,12 @@ pub struct Suite {
     pub contents: Contents,
     pub subscribers: Subscribers,
     pub topologies: Vec<Topology>,
+    /// Of the system under test; steps wait by them.
     pub timers: Timers,
     /// In the order of their files.
     pub scenarios: Vec<Arc<Scenario>>,
     /// Which fixtures the scenarios name.
     uses: Uses,
-}
-
-/// Times the system under test is configured with; steps wait by them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timers {
-    /// After which a peer that was not heard of is forgotten (RFC 7846 2.3 gives no value).
-    pub track: Duration,
-}
-
-impl Default for Timers {
-    /// The longest of our own Tracker AS.
-    fn default() -> Timers {
-        Timers {
-            track: Duration::from_secs(180),
-        }
-    }
 }
 
 /// Names defined elsewhere that scenarios cite; `None` leaves them unchecked.

@@ -177,7 +177,7 @@ fn expect(pattern: Pattern) -> Step {
 
 fn setup(verb: Verb) -> Step {
     Step {
-        track_timers: None,
+        timers: None,
         verb,
         when: When::default(),
         setup: true,

@@ -16,6 +16,7 @@ use super::{
     },
     subscribers::Subscribers,
     template::Template,
+    timers::Timer,
     topology::{Topology, read_holdings},
     view::Layer,
 };
@@ -345,7 +346,7 @@ impl Scene<'_> {
             return None;
         }
         let [action, send, expect, never, wait] = verbs;
-        let mut track_timers = None;
+        let mut timers = None;
         let verb = if let Some(value) = action {
             Verb::Do(self.read_do(value.table()?)?)
         } else if let Some(value) = send {
@@ -356,14 +357,14 @@ impl Scene<'_> {
             Verb::Never(self.never(value.table()?)?)
         } else {
             let wait = wait?;
-            track_timers = wait.is_table().then(|| track_timers_of(&wait)).flatten();
-            match track_timers {
+            timers = wait.is_table().then(|| timers_of(&wait)).flatten();
+            match timers {
                 Some(_) => Verb::Wait(Duration::ZERO),
                 None => Verb::Wait(wait.duration()?),
             }
         };
         Some(Step {
-            track_timers,
+            timers,
             verb,
             when,
             setup: false,
@@ -935,12 +936,22 @@ fn names_among(value: Option<Value<'_>>, kind: &str, known: Option<&[&str]>) -> 
     names
 }
 
-/// `{ track = 1.1 }`: so many times the track timer, from 0 to 100.
-fn track_timers_of(value: &Value<'_>) -> Option<f64> {
+/// `{ track = 1.1 }`: so many times that timer, from 0 to 100.
+fn timers_of(value: &Value<'_>) -> Option<(Timer, f64)> {
     let table = value.table()?;
-    let factor = table.need("track").and_then(|v| v.factor());
+    let named = Timer::ALL
+        .iter()
+        .find_map(|timer| Some((*timer, table.get(timer.word())?)));
     table.refuse_unknown();
-    factor
+    let Some((timer, factor)) = named else {
+        let words: Vec<&str> = Timer::ALL.iter().map(|timer| timer.word()).collect();
+        value.note(format!(
+            "found no timer, expected one of {}",
+            words.join(", ")
+        ));
+        return None;
+    };
+    Some((timer, factor.factor()?))
 }
 
 /// A scenario's name: a fact in kebab case.

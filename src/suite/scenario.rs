@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use super::{
     pattern::{FieldTest, Pattern},
     template::Template,
+    timers::Timer,
 };
 use crate::{
     io::Action,
@@ -171,8 +172,8 @@ pub struct Step {
     pub when: When,
     /// Part of what is given rather than of what is tested.
     pub setup: bool,
-    /// A wait that is so many times the track timer of whoever is under test.
-    pub track_timers: Option<f64>,
+    /// A wait that is so many times a timer of whoever is under test.
+    pub timers: Option<(Timer, f64)>,
     /// The line of its file; 0 for what is given.
     pub line: usize,
 }

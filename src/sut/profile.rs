@@ -2,7 +2,7 @@
 //! configured with (PIXIT), and the failures known of it, with reasons. Nothing is inferred: what is not
 //! claimed is not tested, and a waiver that is not needed any more is told.
 
-use std::{fs, path::Path as FilePath, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path as FilePath, sync::Arc, time::Duration};
 
 use wildmatch::WildMatch;
 
@@ -10,7 +10,7 @@ use crate::{
     node::policy::Policy,
     spec::{Architecture, Delivery, Feature, Options, Path, RefPoint, RequestPath, Role},
     suite::{
-        Choice, Diagnostics, Instance, Scenario, Suite,
+        Choice, Diagnostics, Instance, Scenario, Suite, Timer,
         document::{Table, Value, read_file},
     },
 };
@@ -30,18 +30,12 @@ pub struct Profile {
     /// What its Controller does with data, in `unregistered`.
     pub delivery: Vec<Delivery>,
     pub features: Vec<Feature>,
-    pub timers: Timers,
+    /// Times it is configured with.
+    pub timers: BTreeMap<Timer, Duration>,
     pub limits: Limits,
     /// Names of what it asks to be forgiven.
     pub leniencies: Vec<String>,
     pub waivers: Vec<Waiver>,
-}
-
-/// Times it is configured with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Timers {
-    /// After which a peer that was not heard of is forgotten (RFC 7846 2.3).
-    pub track: Option<Duration>,
 }
 
 /// Numbers it is configured with.
@@ -73,8 +67,9 @@ pub enum Standing {
     NotApplicable(String),
 }
 
-/// The shortest and the longest track timer that is believed.
-const TRACK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(86_400));
+/// The shortest and the longest timer that is believed.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(86_400);
 
 impl Profile {
     /// Reads a profile file; all its mistakes come at once.
@@ -103,14 +98,21 @@ impl Profile {
             profile.claims(claims);
         }
         if let Some(timers) = root.get("timers").and_then(|v| v.table()) {
-            let track = timers.get("track");
-            profile.timers.track = track.and_then(|v| v.duration()).filter(|time| {
-                let is_sane = (TRACK.0..=TRACK.1).contains(time);
-                if let Some(track) = track.filter(|_| !is_sane) {
-                    track.note("found a track timer beyond reason, expected from 1 s to a day");
+            for timer in Timer::ALL {
+                let Some(value) = timers.get(timer.word()) else {
+                    continue;
+                };
+                let Some(time) = value.duration() else {
+                    continue;
+                };
+                if (SHORTEST..=LONGEST).contains(&time) {
+                    profile.timers.insert(*timer, time);
+                } else {
+                    value.note(format!(
+                        "found a {timer} timer beyond reason, expected from 1 s to a day"
+                    ));
                 }
-                is_sane
-            });
+            }
             timers.refuse_unknown();
         }
         if let Some(limits) = root.get("limits").and_then(|v| v.table()) {
@@ -240,8 +242,11 @@ impl Profile {
 
     /// How a reference node decides that stands in for this system.
     pub fn configure(&self, mut policy: Policy) -> Policy {
-        if let Some(track) = self.timers.track {
+        if let Some(track) = self.timers.get(&Timer::Track) {
             policy.tracker.track_timeout = u32::try_from(track.as_secs()).unwrap_or(u32::MAX);
+        }
+        if let Some(token) = self.timers.get(&Timer::Token) {
+            policy.controller.token_lifetime = token.as_secs();
         }
         if let Some(transfers) = self.limits.transfers {
             policy.serving.most_transfers = transfers;

@@ -104,6 +104,24 @@ pub fn everything(suite: &Suite, instances: &[Instance]) -> Vec<Duel> {
         .collect()
 }
 
+/// What scenarios might claim and do not: the first instance of each against each deviation of a row that it
+/// cites. It need not see the deviation, but must not lay it to somebody else.
+pub fn bystanders(suite: &Suite, instances: &[Instance]) -> Vec<Duel> {
+    let mut first: Vec<Instance> = instances.to_vec();
+    first.dedup_by_key(|instance| instance.scenario.id.clone());
+    let mut duels = everything(suite, &first);
+    duels.retain(|duel| !duel.claimed && duel.is_cited());
+    duels
+}
+
+impl Duel {
+    /// Whether the scenario cites the row that the deviation breaks.
+    pub fn is_cited(&self) -> bool {
+        let mut cited = self.instance.scenario.requires.iter();
+        cited.any(|id| id == self.deviation.requirement)
+    }
+}
+
 fn claims_to_kill(scenario: &Scenario, deviation: &Deviation) -> bool {
     scenario.kills.iter().any(|name| name == deviation.name)
 }

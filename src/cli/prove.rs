@@ -64,9 +64,10 @@ pub struct Prove {
 }
 
 const HELP: &str = "\
-Four things are shown:
+Five things are shown:
   kills       each scenario fails against each deviation it names, first of all for the row that the deviation
               breaks, blames who deviates, and passes with the deviation off
+  blame       a scenario that cites the row a deviation breaks, and does not claim to see it, lays it to nobody else
   stand-ins   with a whole role played by a node that says nothing, or gives every request the same answer,
               nothing passes that tests the role
   variations  with other lawful decisions drawn from other seeds, nothing fails
@@ -84,6 +85,8 @@ struct Proof {
     duels: usize,
     killed: usize,
     controls: usize,
+    /// Instances against deviations of rows that they cite without a claim to see them.
+    bystanders: usize,
     stand_ins: usize,
     variations: usize,
     interrupted: bool,
@@ -94,7 +97,7 @@ struct Proof {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Trouble {
-    /// `kill`, `control`, `stand-in`, `variation`, `gap`.
+    /// `kill`, `control`, `blame`, `stand-in`, `variation`, `gap`.
     kind: &'static str,
     what: String,
     why: String,
@@ -116,6 +119,7 @@ impl Prove {
             ..Proof::default()
         };
         self.kills(&suite, &instances, &stop, &mut proof);
+        self.blame(&suite, &instances, &stop, &mut proof);
         for deviation in &self.deviation {
             if proof.duels == 0
                 || prove::unclaimed(&suite)
@@ -163,12 +167,27 @@ impl Prove {
         self.pass(suite, &fought, stop, proof, "control");
     }
 
+    fn blame(&self, suite: &Suite, instances: &[Instance], stop: &Stop, proof: &mut Proof) {
+        let mut duels = prove::bystanders(suite, instances);
+        duels.retain(|duel| self.means(duel));
+        let seen = self.each(&duels, stop, |duel| prove::kill(suite, duel));
+        for (duel, seen) in duels.iter().zip(seen) {
+            proof.bystanders += 1;
+            match seen {
+                Ok(other @ Seen::OtherParty { .. }) => {
+                    proof.trouble("blame", named(duel), other.to_string());
+                }
+                Ok(_) => {}
+                Err(panic) => proof.trouble("blame", named(duel), format!("panicked: {panic}")),
+            }
+        }
+    }
+
     /// Whether a duel is among those asked for.
     fn means(&self, duel: &Duel) -> bool {
         let named = |deviation: &&Deviation| deviation.name == duel.deviation.name;
-        let cited = &duel.instance.scenario.requires;
         (self.deviation.is_empty() || self.deviation.iter().any(named))
-            && (!self.cited || cited.iter().any(|id| id == duel.deviation.requirement))
+            && (!self.cited || duel.is_cited())
     }
 
     fn stand_ins(&self, suite: &Suite, instances: &[Instance], stop: &Stop, proof: &mut Proof) {
@@ -346,6 +365,12 @@ impl Proof {
             good(self.controls, "control"),
             self.controls,
             "of these instances pass with nobody deviating",
+        );
+        line(
+            "blame",
+            good(self.bystanders, "blame"),
+            self.bystanders,
+            "that cite the row and do not claim to see it lay it to nobody else",
         );
         line(
             "stand-ins",

@@ -24,6 +24,8 @@ struct Line<'a> {
     alias_of: Option<&'a str>,
     /// Why no scenario cites it.
     uncovered: Option<&'a str>,
+    /// The test of peerproof itself that shows it.
+    shown_by: Option<String>,
     tags: &'a [String],
     /// The scenarios that cite it or a row that says the same.
     scenarios: Vec<&'a str>,
@@ -38,6 +40,8 @@ struct Count {
     aliases: usize,
     /// Rows that a scenario cites, itself or under an alias.
     covered: usize,
+    /// Rows that no scenario can show, and a test of peerproof itself does.
+    shown: usize,
 }
 
 impl Count {
@@ -45,6 +49,7 @@ impl Count {
         self.rows += other.rows;
         self.aliases += other.aliases;
         self.covered += other.covered;
+        self.shown += other.shown;
     }
 }
 
@@ -56,6 +61,7 @@ pub fn human(suite: &Suite) -> String {
         "rows",
         "aliases",
         "covered",
+        "by a test",
         "uncovered",
     ]);
     let mut sum = Count::default();
@@ -86,6 +92,7 @@ fn counts(suite: &Suite) -> BTreeMap<(Role, Strength), Count> {
             rows: usize::from(!is_alias),
             aliases: usize::from(is_alias),
             covered: usize::from(!is_alias && is_cited),
+            shown: usize::from(!is_alias && row.shown_by.is_some()),
         });
     }
     counts
@@ -96,14 +103,19 @@ fn figures(role: &str, strength: &str, count: Count) -> String {
         count.rows,
         count.aliases,
         count.covered,
-        count.rows - count.covered,
+        count.shown,
+        count.rows - count.covered - count.shown,
     ];
-    let [rows, aliases, covered, uncovered] = numbers.map(|number| number.to_string());
-    line([role, strength, &rows, &aliases, &covered, &uncovered])
+    let [rows, aliases, covered, shown, uncovered] = numbers.map(|number| number.to_string());
+    line([
+        role, strength, &rows, &aliases, &covered, &shown, &uncovered,
+    ])
 }
 
-fn line([role, strength, rows, aliases, covered, uncovered]: [&str; 6]) -> String {
-    format!("{role:<13}  {strength:<8}  {rows:>4}  {aliases:>7}  {covered:>7}  {uncovered:>9}\n")
+fn line([role, strength, rows, aliases, covered, shown, uncovered]: [&str; 7]) -> String {
+    format!(
+        "{role:<13}  {strength:<8}  {rows:>4}  {aliases:>7}  {covered:>7}  {shown:>9}  {uncovered:>9}\n"
+    )
 }
 
 impl<'a> Line<'a> {
@@ -120,6 +132,7 @@ impl<'a> Line<'a> {
             observed: row.observed.iter().map(|point| point.to_string()).collect(),
             alias_of: row.alias_of.as_deref(),
             uncovered: row.uncovered.as_deref(),
+            shown_by: row.shown_by.as_ref().map(ToString::to_string),
             tags: &row.tags,
             scenarios: citing.map(|scenario| scenario.id.as_str()).collect(),
         }
@@ -144,6 +157,7 @@ mod tests {
             row("UE-001", ""),
             row("UE-002", "alias-of = \"UE-001\""),
             row("UE-003", "uncovered = \"no time\""),
+            row("UE-004", "shown-by = \"selftest/proof.rs: it_is_so\""),
         ];
         let scenario = "section = \"x\"\nclause = \"peerproof\"\n[[scenario]]\nname = \"x\"\n\
                         purpose = \"x\"\nrequires = [\"UE-002\"]\n[[scenario.step]]\n\
@@ -155,15 +169,16 @@ mod tests {
         let suite = Suite::read(&files, Names::default()).unwrap();
 
         let expected = Count {
-            rows: 2,
+            rows: 3,
             aliases: 1,
             covered: 1,
+            shown: 1,
         };
         assert_eq!(
             BTreeMap::from([((Role::Ue, Strength::Must), expected)]),
             counts(&suite)
         );
-        assert!(human(&suite).ends_with("1        1          1\n"));
+        assert!(human(&suite).ends_with("1        1          1          1\n"));
         let lines: serde_json::Value = serde_json::from_str(&json(&suite)).unwrap();
         assert_eq!("registered/x/x", lines[0]["scenarios"][0]);
         assert_eq!("no time", lines[2]["uncovered"]);

@@ -168,6 +168,8 @@ fn requirement(suite: &Suite, id: &str) -> Option<String> {
         .get(counted)
         .and_then(|row| row.uncovered.as_ref());
     row(&mut text, "uncovered", reason.map_or("", String::as_str));
+    let shown = known.shown_by.as_ref().map(ToString::to_string);
+    row(&mut text, "shown by", shown.unwrap_or_default());
     let breaking = deviation::all().filter(|deviation| deviation.requirement == id);
     let breaking: Vec<&str> = breaking.map(|deviation| deviation.name).collect();
     row(&mut text, "broken by", breaking.join("\n"));

@@ -20,8 +20,24 @@ pub struct Row {
     pub alias_of: Option<String>,
     /// Why no scenario cites it.
     pub uncovered: Option<String>,
+    /// The test of the harness itself that shows it, where no scenario can: `selftest/proof.rs: its_name`.
+    pub shown_by: Option<ShownBy>,
     /// `bulk`: its negative test takes ten thousand repetitions.
     pub tags: Vec<String>,
+}
+
+/// A test of peerproof itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownBy {
+    /// Below `suites/`.
+    pub file: String,
+    pub test: String,
+}
+
+impl std::fmt::Display for ShownBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.file, self.test)
+    }
 }
 
 impl Ledger {
@@ -112,6 +128,7 @@ impl Row {
             .map(|points| points.iter().filter_map(|point| point.word()).collect());
         let alias_of = table.get("alias-of").and_then(|v| v.str());
         let uncovered = table.get("uncovered").and_then(|v| said(&v));
+        let shown_by = table.get("shown-by").and_then(|v| test_named(&v));
         let tags = table.get("tags").map(|v| v.strings()).unwrap_or_default();
         for (tag, span) in &tags {
             if !TAGS.contains(tag) {
@@ -131,8 +148,24 @@ impl Row {
             observed: observed?,
             alias_of: alias_of.map(str::to_owned),
             uncovered: uncovered.map(str::to_owned),
+            shown_by,
             tags: tags.into_iter().map(|(tag, _)| tag.to_owned()).collect(),
         })
+    }
+}
+
+fn test_named(value: &Value<'_>) -> Option<ShownBy> {
+    let parts = value.str()?.split_once(": ");
+    let is_one = |name: &str| {
+        name.bytes()
+            .all(|octet| octet.is_ascii_alphanumeric() || octet == b'_')
+    };
+    match parts.filter(|(_, test)| !test.is_empty() && is_one(test)) {
+        Some((file, test)) => Some(ShownBy {
+            file: file.to_owned(),
+            test: test.to_owned(),
+        }),
+        None => value.wrong("a file and a test in it, such as \"selftest/proof.rs: its_name\""),
     }
 }
 

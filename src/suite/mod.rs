@@ -31,8 +31,8 @@ pub use context::Context;
 pub use diagnostic::{Diagnostic, Diagnostics, Source, nearest};
 pub use follow::{Captures, Follower, Near, StepOutcome, StepState, Stimulus, Values};
 pub use instance::{Instance, usual_delivery};
-pub use ledger::{Ledger, Row};
-pub use pattern::{Difference, FieldTest, Pattern, Test};
+pub use ledger::{Ledger, Row, ShownBy};
+pub use pattern::{Difference, FieldTest, Pattern, Protection, Test};
 pub use scenario::{
     Authorize, BadNetwork, Choice, Do, Edit, Expect, Given, Never, Outcome, Pins, Scenario, Send,
     SendSource, Step, Times, Verb, When, seconds,
@@ -286,7 +286,7 @@ fn collect(dir: &Dir<'_>, texts: &mut Vec<(String, String)>) {
     dir.dirs().for_each(|dir| collect(dir, texts));
 }
 
-/// Every TOML and text file below a directory, in path order.
+/// Every TOML, text and Rust file below a directory, in path order.
 fn read_texts(directory: &Path) -> io::Result<Vec<(String, String)>> {
     let mut texts = Vec::new();
     let mut open = vec![directory.to_owned()];
@@ -294,7 +294,8 @@ fn read_texts(directory: &Path) -> io::Result<Vec<(String, String)>> {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
             let path = entry.path();
-            let is_text = path.extension().is_some_and(|e| e == "toml" || e == "txt");
+            let kind = path.extension();
+            let is_text = kind.is_some_and(|e| e == "toml" || e == "txt" || e == "rs");
             // A link to a folder may lead in circles, so it is not followed.
             if entry.file_type()?.is_dir() {
                 open.push(path);

@@ -276,6 +276,31 @@ fn a_row_that_nobody_cites_says_why() {
 }
 
 #[test]
+fn a_test_that_shows_a_row_is_there() {
+    let said = |rows: &str| {
+        let mut files = with_ledger(rows);
+        let tests = "#[test]\nfn it_is_so() {}\n\nfn helper() {}\n";
+        files
+            .suites
+            .push(("selftest/proof.rs".to_owned(), tests.to_owned()));
+        let suite = Suite::read(&files, Names::default()).unwrap();
+        let said: Vec<String> = suite
+            .loose_ends(&files)
+            .items()
+            .iter()
+            .map(|d| d.line())
+            .collect();
+        said.join("\n")
+    };
+    let shown = |by: &str| said(&row("UE-002", &format!("shown-by = \"selftest/{by}\"")));
+    assert_eq!("", shown("proof.rs: it_is_so"));
+    assert!(shown("proof.rs: helper").contains("suites/selftest/proof.rs has no test \"helper\""));
+    assert!(shown("prof.rs: it_is_so").contains("there is no suites/selftest/prof.rs"));
+    let twice = "uncovered = \"no time\"\nshown-by = \"selftest/proof.rs: it_is_so\"";
+    assert!(said(&row("UE-002", twice)).contains("is uncovered, but shown by a test of ours"));
+}
+
+#[test]
 fn a_row_that_is_cited_has_no_reason_why_not() {
     let cited = |ledger: &str| {
         let mut files = with_ledger("");

@@ -22,6 +22,7 @@ pub(super) fn loose_ends(suite: &Suite, files: &Files) -> Diagnostics {
                 "requirement",
                 |row| {
                     uncovered(suite, row);
+                    shown_by(files, row);
                 },
             ));
         }
@@ -42,7 +43,22 @@ fn uncovered(suite: &Suite, row: &Table<'_>) {
     };
     let id = &known.requirement.id;
     let by = suite.citing(id).next();
+    let shown = row.get("shown-by");
     match (by, row.get("uncovered")) {
+        (Some(scenario), None) if let Some(shown) = &shown => row.notes.note(
+            shown.span(),
+            format!(
+                "\"{id}\" is shown by a test of ours, but {} cites it",
+                scenario.id
+            ),
+            "take this line out",
+        ),
+        (None, Some(reason)) if shown.is_some() => row.notes.note(
+            reason.span(),
+            format!("\"{id}\" is uncovered, but shown by a test of ours"),
+            "take one of the lines out",
+        ),
+        (None, None) if shown.is_some() => {}
         (None, None) if known.alias_of.is_none() => row.notes.note(
             place.span(),
             format!("no scenario cites \"{id}\""),
@@ -54,6 +70,32 @@ fn uncovered(suite: &Suite, row: &Table<'_>) {
             "take this line out",
         ),
         _ => {}
+    }
+}
+
+/// A test that shows a row is there, and is a test.
+fn shown_by(files: &Files, row: &Table<'_>) {
+    let Some(place) = row.get("shown-by") else {
+        return;
+    };
+    let Some((file, test)) = place.as_str().and_then(|text| text.split_once(": ")) else {
+        return;
+    };
+    let Some((_, text)) = files.suites.iter().find(|(path, _)| path == file) else {
+        return place.note(format!("there is no suites/{file}"));
+    };
+    let mut lines = text.lines().map(str::trim);
+    let mut is_marked = false;
+    let is_there = lines.any(|line| {
+        let is_it = line
+            .strip_prefix("fn ")
+            .and_then(|rest| rest.strip_prefix(test));
+        let found = is_it.is_some_and(|rest| rest.starts_with('(')) && is_marked;
+        is_marked = line == "#[test]" || (is_marked && line.starts_with('#'));
+        found
+    });
+    if !is_there {
+        place.note(format!("suites/{file} has no test \"{test}\""));
     }
 }
 

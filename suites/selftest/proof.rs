@@ -33,6 +33,27 @@ fn every_deviation_breaks_a_row_of_the_ledger() {
     }
 }
 
+/// FLOW-006: a node that breaks one rule fails, first of all by the row that states it, and is blamed. Each rule is
+/// broken in the first instance that claims to see it; `peerproof prove` plays all of them.
+#[test]
+fn a_broken_rule_fails_by_the_row_that_states_it() {
+    let suite = suite();
+    let mut played = BTreeSet::new();
+    for duel in prove::claims(&suite, &all(&suite, 0)) {
+        if played.insert(duel.deviation.name) {
+            let seen = prove::kill(&suite, &duel);
+            assert_eq!(
+                Seen::Killed,
+                seen,
+                "{} × {}: {seen}",
+                duel.instance,
+                duel.deviation.name
+            );
+        }
+    }
+    assert_eq!(deviation::all().count(), played.len());
+}
+
 /// No verdict rests on what a node says of itself: without notes, the verdicts are the same.
 #[test]
 fn verdicts_do_not_rest_on_notes() {

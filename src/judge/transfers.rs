@@ -43,6 +43,8 @@ pub struct Agreed {
     pub call_id: String,
     /// Where SEND requests for this session go: the session part of the describing party's own path.
     pub session: String,
+    /// The id of the transfer.
+    pub transfer_id: Option<String>,
     /// The content, by the name in its file-selector.
     pub swarm: Option<String>,
     /// 0-based offset and length in octets.
@@ -71,6 +73,7 @@ pub fn agreed(evidence: &Evidence<'_>) -> Vec<Agreed> {
                 index: seen.index,
                 call_id: message.call_id().unwrap_or_default(),
                 session: path.session.clone().unwrap_or_default(),
+                transfer_id: media.file_transfer_id().map(str::to_owned),
                 swarm: selector.and_then(|selector| selector.name),
                 range: media
                     .file_range()
@@ -85,10 +88,15 @@ pub fn agreed(evidence: &Evidence<'_>) -> Vec<Agreed> {
 
 /// Every octet of content that arrived, in order of arrival.
 pub fn delivered(evidence: &Evidence<'_>) -> Vec<Delivered> {
-    let sessions: BTreeMap<String, Agreed> = agreed(evidence)
-        .into_iter()
-        .map(|line| (line.session.clone(), line))
-        .collect();
+    let mut sessions: BTreeMap<String, Agreed> = BTreeMap::new();
+    for line in agreed(evidence) {
+        // RFC 5547 8.3.2: an id that was used begins nothing new, whatever range comes with it.
+        let known = sessions.get(&line.session);
+        let is_used = known.is_some_and(|known| known.transfer_id == line.transfer_id);
+        if !is_used {
+            sessions.insert(line.session.clone(), line);
+        }
+    }
     let mut all: Vec<Delivered> = evidence
         .crossed
         .iter()

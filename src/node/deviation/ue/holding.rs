@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::{of_holders, offers::Misread};
+use super::{
+    of_holders,
+    offers::{Misread, Restarted},
+};
 use crate::{
     node::{
         Setup,
@@ -128,6 +131,18 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "PEER-007",
         "gives a file under the digest that was asked for, although it is another's",
         How::Door(|_| Box::new(Misread::new(without_digests))),
+    ),
+    of_holders(
+        "holder-starts-again-under-a-used-id",
+        "PEER-008",
+        "takes an offer in a session under an id that was used for another transfer",
+        How::Door(|_| Box::new(Restarted::new(|_| true))),
+    ),
+    of_holders(
+        "holder-starts-again-for-another-range",
+        "PEER-008",
+        "takes an offer of another range under an id that was used for another transfer",
+        How::Door(|_| Box::new(Restarted::new(|is_new| is_new))),
     ),
     of_holders(
         "holder-says-not-what-it-refuses",

@@ -129,6 +129,75 @@ impl Door for Misread {
     }
 }
 
+/// Hears offers in a session under ids of its own where it heard the id before, and answers as if it had not.
+pub struct Restarted {
+    /// Whether an id is heard as another, given whether it comes with another range.
+    restarts: fn(bool) -> bool,
+    /// By Call-ID: each id with the range it came with first.
+    used: bend::Notes<Vec<(String, String)>>,
+}
+
+impl Restarted {
+    pub fn new(restarts: fn(bool) -> bool) -> Restarted {
+        Restarted {
+            restarts,
+            used: bend::Notes::default(),
+        }
+    }
+
+    fn restart(&mut self, invite: &Message) -> Option<Message> {
+        let call = invite.call_id().ok()?;
+        let text = std::str::from_utf8(invite.body()).ok()?;
+        let line_of = |section: &str, begins: &str| {
+            let mut lines = section.split("\r\n");
+            let line = lines.find(|line| line.starts_with(begins));
+            line.unwrap_or_default().to_owned()
+        };
+        let sections = text.split("\r\nm=").skip(1);
+        let asked =
+            sections.map(|section| (line_of(section, TRANSFER_ID), line_of(section, RANGE)));
+        let asked: Vec<(String, String)> = asked.collect();
+        let Some(used) = self.used.get(&call) else {
+            self.used.put(&call, asked);
+            return None;
+        };
+        bend::sdp(invite, |media, line| {
+            let place = media.checked_sub(1);
+            let range = place.and_then(|place| Some(&asked.get(place)?.1));
+            let known = used.iter().find(|(id, _)| id == line);
+            match (known, range) {
+                (Some((_, first)), Some(range)) if (self.restarts)(first != range) => {
+                    Line::As(format!("{line}{AGAIN}"))
+                }
+                _ => Line::Kept,
+            }
+        })
+    }
+}
+
+impl Door for Restarted {
+    fn hears(&mut self, passing: &Passing<'_>) -> Heard {
+        let invite = passing.request("INVITE");
+        bend::heard(invite.and_then(|invite| self.restart(invite)))
+    }
+
+    fn says(&mut self, passing: &Passing<'_>) -> Said {
+        let answer = passing.response("INVITE");
+        bend::said(answer.and_then(|answer| {
+            bend::sdp(answer, |_, line| {
+                let own = line.strip_suffix(AGAIN);
+                match own.filter(|own| own.starts_with(TRANSFER_ID)) {
+                    Some(own) => Line::As(own.to_owned()),
+                    None => Line::Kept,
+                }
+            })
+        }))
+    }
+}
+
+/// What an id has at its end that is heard as another.
+const AGAIN: &str = "again";
+
 /// A line that says a file range, with another.
 pub fn of_range(line: &str, change: impl FnOnce(u64, u64) -> (u64, u64)) -> Option<New> {
     let range = FileRange::parse(line.strip_prefix(RANGE)?).ok()?;

@@ -79,7 +79,10 @@ impl Player<'_> {
     }
 
     fn play_in_turn(&self, instance: &Instance, folder: &Folder) -> io::Result<InstanceResult> {
-        if let Some(result) = self.too_slow(instance) {
+        let unplayed = self
+            .has_no_tls(instance)
+            .or_else(|| self.too_slow(instance));
+        if let Some(result) = unplayed {
             return Ok(result);
         }
         match guarded(|| self.record(instance, &folder.known())) {
@@ -139,6 +142,19 @@ impl Player<'_> {
     pub fn judge(&self, instance: &Instance, recorded: &Recorded) -> judge::Judgement {
         let fault = recorded.fault.as_deref();
         judge::judge(self.suite, instance, &recorded.trace, fault, self.rigour)
+    }
+
+    /// Links over sockets carry no TLS, so nothing about it shows there.
+    fn has_no_tls(&self, instance: &Instance) -> Option<InstanceResult> {
+        let lacks = self.field != Field::Memory && instance.scenario.is_about_links();
+        lacks.then(|| {
+            gather::unplayed(
+                self.suite,
+                instance,
+                Outcome::NotApplicable,
+                "needs links with TLS, which memory has and sockets have not",
+            )
+        })
     }
 
     /// Over sockets, a scenario that is found in memory to take long is not played.

@@ -351,6 +351,11 @@ decisions! {
 decisions! {
     /// Tracker AS.
     TrackerPolicy {
+        /// Whether the certificate of whoever comes over the dedicated interface says who it is (RFC 7846 4), not its
+        /// address.
+        believes_certificates: bool = [true],
+        /// Whether links on Ut have to be protected where the tracker has TLS (RFC 7846 6.1).
+        demands_tls: bool = [true],
         /// Whether X-3GPP-Asserted-Identity on Ut is taken for proof: only where a proxy stands before
         /// the server that takes it off what users write (TS 24.109, clause not verified), and none does.
         believes_asserted_on_ut: bool = [false],

@@ -13,8 +13,8 @@ use crate::{
     io::{OpenSecurity, Output},
     net::Transport,
     spec::{Format, RefPoint},
-    suite::{Follower, Send, Step, Suite, Topology, Verb, View},
-    trace::{CastNode, ListenTransport, Meta, StepMark},
+    suite::{Follower, Protection, Send, Step, Suite, Topology, Verb, View},
+    trace::{CastNode, ListenTransport, Listener, Meta, StepMark},
     wire::frame::{Identity, LinkId, NodeName},
 };
 
@@ -24,6 +24,7 @@ pub struct Stimulator<'a> {
     topology: &'a Topology,
     seed: u64,
     nodes: Vec<CastNode>,
+    /// By sender, whose certificate it shows, and listener.
     links: BTreeMap<(String, String, SocketAddr), LinkId>,
     next_link: u64,
 }
@@ -92,7 +93,11 @@ impl<'a> Stimulator<'a> {
         let listener = target
             .listeners
             .iter()
-            .find(|l| l.on == send.on && format.is_none_or(|format| l.format == format))
+            .find(|l| {
+                l.on == send.on
+                    && format.is_none_or(|format| l.format == format)
+                    && send.security.is_none_or(|wanted| wanted == protection(l))
+            })
             .ok_or_else(|| format!("{} does not listen on {}", send.to, send.on))?
             .clone();
         if listener.transport == ListenTransport::Udp {
@@ -106,7 +111,8 @@ impl<'a> Stimulator<'a> {
                 .map_err(|error| error.to_string())?;
             return Ok(StepMark::Done);
         }
-        let key = (send.from.clone(), send.to.clone(), listener.addr);
+        let holder = send.certificate.as_ref().unwrap_or(&send.from);
+        let key = (send.from.clone(), holder.clone(), listener.addr);
         let link = match self.links.get(&key) {
             Some(link) => *link,
             None => {
@@ -114,7 +120,7 @@ impl<'a> Stimulator<'a> {
                 let link = LinkId(self.next_link);
                 let security = match listener.transport {
                     ListenTransport::Tls => OpenSecurity::Tls {
-                        client: self.identity(&send.from),
+                        client: self.identity(holder),
                     },
                     _ => OpenSecurity::Plain,
                 };
@@ -154,5 +160,12 @@ impl<'a> Stimulator<'a> {
             .inject(from, Output::Send { link, bytes })
             .map(|()| StepMark::Done)
             .map_err(|error| error.to_string())
+    }
+}
+
+fn protection(listener: &Listener) -> Protection {
+    match listener.transport {
+        ListenTransport::Tls => Protection::Tls,
+        ListenTransport::Tcp | ListenTransport::Udp => Protection::Plain,
     }
 }

@@ -10,9 +10,26 @@ use super::{
     view::{Layer, View},
 };
 use crate::{
-    spec::RefPoint,
-    wire::frame::{Frame, Party},
+    spec::{RefPoint, words as named},
+    wire::frame::{Frame, Party, Security},
 };
+
+named! {
+    /// What protects the link that a message goes over.
+    Protection, "security", {
+        Plain = "plain",
+        Tls = "tls",
+    }
+}
+
+impl Protection {
+    fn of(security: &Security) -> Protection {
+        match security {
+            Security::Plain => Protection::Plain,
+            Security::Tls { .. } => Protection::Tls,
+        }
+    }
+}
 
 /// A message that is looked for.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +38,8 @@ pub struct Pattern {
     pub from: Vec<String>,
     pub to: Vec<String>,
     pub on: Vec<RefPoint>,
+    /// Whatever protects the link, if none is named.
+    pub security: Option<Protection>,
     pub fields: Vec<FieldTest>,
 }
 
@@ -96,7 +115,14 @@ impl Pattern {
 
     /// Whether this is the message looked for.
     pub fn matches(&self, frame: &Frame, view: &View, lookup: &dyn Lookup) -> bool {
-        self.admits(frame) && self.fields.iter().all(|field| field.holds(view, lookup))
+        self.admits(frame)
+            && self.is_protected(frame)
+            && self.fields.iter().all(|field| field.holds(view, lookup))
+    }
+
+    fn is_protected(&self, frame: &Frame) -> bool {
+        self.security
+            .is_none_or(|wanted| wanted == Protection::of(&frame.security))
     }
 
     /// `None` if the message is the one looked for, else the first field that differs.
@@ -124,6 +150,15 @@ impl Pattern {
             field: "on".to_owned(),
             expected: words(&self.on).join(" or "),
             actual: frame.on.to_string(),
+            score: 0,
+        });
+        tally.count(self.is_protected(frame), 10, 0, || Difference {
+            field: "security".to_owned(),
+            expected: self
+                .security
+                .map(|wanted| wanted.to_string())
+                .unwrap_or_default(),
+            actual: Protection::of(&frame.security).to_string(),
             score: 0,
         });
         for field in &self.fields {
@@ -254,6 +289,9 @@ impl fmt::Display for Pattern {
         write!(f, "{} → {}", names(&self.from), names(&self.to))?;
         if !self.on.is_empty() {
             write!(f, " on {}", words(&self.on).join(" or "))?;
+        }
+        if let Some(security) = self.security {
+            write!(f, " ({security})")?;
         }
         let (titles, rest): (Vec<_>, Vec<_>) = self.fields.iter().partition(|t| t.is_title());
         if self.fields.is_empty() {

@@ -124,6 +124,7 @@ fn announced(instance: &Instance, topology: &Topology, node: &Node) -> Step {
         from: names_of(topology, Role::Tracker),
         to: vec![name.to_owned()],
         on: vec![on],
+        security: None,
         fields: vec![
             field(Layer::Http, "status", Test::Number(200)),
             field(Layer::Ppstp, "error", Test::Number(0)),
@@ -138,6 +139,7 @@ fn answered(topology: &Topology, node: &str, method: &str) -> Step {
         from: names_of(topology, Role::PCscf),
         to: vec![node.to_owned()],
         on: vec![RefPoint::Gm],
+        security: None,
         fields: vec![
             field(Layer::Sip, "status", Test::Number(200)),
             field(Layer::Sip, "for", Test::Is(method)),

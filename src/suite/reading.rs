@@ -508,6 +508,8 @@ impl Scene<'_> {
         edits.extend(body.map(Edit::Body));
         let reply = table.get("reply").and_then(|v| self.capture(&v));
         let authorize = table.get("authorize").and_then(|v| self.authorize(&v));
+        let security = table.get("security").and_then(|v| v.word());
+        let certificate = table.get("certificate").and_then(|v| self.node(&v));
         let (notes, span) = (table.notes, table.span.clone());
         table.refuse_unknown();
 
@@ -531,6 +533,8 @@ impl Scene<'_> {
             source: sources.pop()?,
             edits,
             reply,
+            security,
+            certificate,
             authorize,
         })
     }
@@ -653,6 +657,7 @@ impl Scene<'_> {
             from: parties("from"),
             to: parties("to"),
             on: table.get("on").map(|v| v.words()).unwrap_or_default(),
+            security: table.get("security").and_then(|v| v.word()),
             fields: Vec::new(),
         };
         self.layers(table, &mut pattern);

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use super::{
-    pattern::{FieldTest, Pattern},
+    pattern::{FieldTest, Pattern, Protection},
     template::Template,
     timers::Timer,
 };
@@ -205,6 +205,10 @@ pub struct Send {
     pub edits: Vec<Edit>,
     /// Goes back on the connection that this captured message came on, instead of one of its own.
     pub reply: Option<String>,
+    /// Goes to the listener that is so protected; without it, to the first.
+    pub security: Option<Protection>,
+    /// Shows the certificate of this node instead of the sender's own.
+    pub certificate: Option<String>,
     /// Credentials for a challenge captured before.
     pub authorize: Option<Authorize>,
 }
@@ -315,6 +319,18 @@ impl fmt::Display for Times {
             (min, Some(max)) => write!(f, "{min} to {max} times"),
             (min, None) => write!(f, "{min} times or more"),
         }
+    }
+}
+
+impl Scenario {
+    /// Whether a step looks at what protects a link, or decides it.
+    pub fn is_about_links(&self) -> bool {
+        self.steps.iter().any(|step| match &step.verb {
+            Verb::Send(send) => send.security.is_some() || send.certificate.is_some(),
+            Verb::Expect(expect) => expect.pattern.security.is_some(),
+            Verb::Never(never) => never.pattern.security.is_some(),
+            Verb::Do(_) | Verb::Wait(_) => false,
+        })
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
     wire::{
         frame::Security,
         http,
-        ppstp::{self, ErrorCode, MEDIA_TYPE, Profile, read_request},
+        ppstp::{self, ErrorCode, MEDIA_TYPE, PeerRole, Profile, read_request},
     },
 };
 
@@ -150,7 +150,13 @@ impl HttpDoor {
 
     /// The CDN node at the other end of the dedicated interface.
     fn neighbour(&self, from: &http_exchange::Asker) -> Result<Asker, Stopped> {
-        let known = self.people.on_dedicated(from.from, &from.security);
+        let known = match self.policy.believes_certificates {
+            true => self.people.on_dedicated(from.from, &from.security),
+            false => {
+                let there = self.people.at_address(from.from);
+                there.filter(|asker| asker.role != PeerRole::User)
+            }
+        };
         known
             .or_else(|| match self.policy.proves_neighbours {
                 true => None,
@@ -167,7 +173,7 @@ impl HttpDoor {
         request: &http::Request,
         from: &http_exchange::Asker,
     ) -> Result<Asker, Stopped> {
-        if self.has_tls && from.security == Security::Plain {
+        if self.has_tls && self.policy.demands_tls && from.security == Security::Plain {
             return Err(failed(403, ErrorCode::ForbiddenAction));
         }
         let people = self.people.clone();

@@ -153,6 +153,63 @@ pub const TABLE: &[Deviation] = &[
         How::Setup(|setup| setup.policy.tracker.proves_neighbours = false),
     ),
     row(
+        "tracker-is-deaf-under-tls",
+        "PPSTP-010",
+        "answers nobody who comes under TLS",
+        How::Hears(|passing| match (passing.on, passing.setup.tls) {
+            (RefPoint::Ut | RefPoint::Dedicated, true) => Heard::Nothing,
+            _ => Heard::AsItCame,
+        }),
+    ),
+    row(
+        "tracker-speaks-tls-to-servers-only",
+        "PPSTP-010",
+        "answers users under TLS that they are to come without",
+        How::Door(|_| {
+            answers(|told| {
+                if told.passing.on == RefPoint::Ut && told.passing.setup.tls {
+                    told.status = 400;
+                }
+            })
+        }),
+    ),
+    row(
+        "tracker-serves-plain-links",
+        "PPSTP-011",
+        "serves users without TLS as it serves them under TLS",
+        How::Setup(|setup| setup.policy.tracker.demands_tls = false),
+    ),
+    row(
+        "tracker-wants-credentials-beside-a-certificate",
+        "PPSTP-013",
+        "challenges who has shown a certificate",
+        How::Door(|_| {
+            answers(|told| {
+                if told.passing.on == RefPoint::Dedicated && told.status == 200 {
+                    told.status = 401;
+                }
+            })
+        }),
+    ),
+    row(
+        "tracker-goes-by-the-address-of-who-has-a-certificate",
+        "PPSTP-013",
+        "takes who has shown a certificate for whoever has its address",
+        How::Setup(|setup| setup.policy.tracker.believes_certificates = false),
+    ),
+    row(
+        "tracker-lists-unqualified-peers",
+        "TRK-037",
+        "lists user peers that the network's policy does not find qualified",
+        How::Setup(|setup| setup.policy.tracker.unqualified = Unqualified::Listed),
+    ),
+    row(
+        "tracker-looks-at-qualification-on-ut",
+        "TRK-037",
+        "asks the network's policy about user peers on Ut only, and lists whoever publishes",
+        How::Setup(|setup| setup.policy.tracker.unqualified = Unqualified::HiddenOnUt),
+    ),
+    row(
         "tracker-takes-reports-for-others",
         "STAT-012",
         "takes reports under the peer id of another user",

@@ -89,6 +89,12 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         }),
     ),
     of_askers(
+        "ue-asks-in-the-clear",
+        "PPSTP-011",
+        "opens its connections to the tracker without TLS",
+        How::Setup(|setup| setup.tls = false),
+    ),
+    of_askers(
         "ue-joins-without-a-mode",
         "PPSTP-061",
         "leaves peer_mode out of its CONNECT",

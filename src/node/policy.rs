@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::tracking_list::{Empty, Excess, InvalidAction, KeptAliveBy, Order, Reuse};
+use super::tracking_list::{Empty, Excess, InvalidAction, KeptAliveBy, Order, Reuse, Unqualified};
 use crate::{proto::digest::NonceCounts, random::Random, spec::Role, wire::ppstp::ErrorCode};
 
 /// Declares a role's decisions: `name: Type = [canonical, other lawful values…]`.
@@ -369,6 +369,8 @@ decisions! {
         checks_service_on_ut: bool = [true],
         /// Whether peers are chosen so that together they hold what the asker lacks (TR 23.844 6.2.1 step 2).
         covers: bool = [true],
+        /// What becomes of user peers that the network's policy does not find qualified (TR 23.844).
+        unqualified: Unqualified = [Unqualified::Hidden],
         /// Which requests keep a peer alive (RFC 7846 2.3.1, 4.1.3).
         kept_alive_by: KeptAliveBy = [KeptAliveBy::AnyRequest],
         /// Whether a peer that left its last swarm is forgotten (RFC 7846 4.1.1).
@@ -387,6 +389,8 @@ decisions! {
         registers_whoever_errs: bool = [false],
         /// Whether a CONNECT that comes again has its effect once (RFC 7846 4.3).
         remembers_transactions: bool = [true],
+        /// Whether a publication of which some is refused has the rest of its effect (RFC 3903 6: it must not).
+        takes_parts_of_publications: bool = [false],
         /// Whether a wrong password on Ut is as good as the right one (RFC 7846 4.1.1).
         takes_any_password: bool = [false],
         /// Whether other methods than POST are taken for POST (RFC 7846 4).

@@ -22,8 +22,8 @@ use crate::{
         dialog::{Dialog, DialogId},
         endpoint::{ClientTxn, ServerTxn},
         file_transfer::{
-            self, Agreed, AskedPiece, Job, MsrpEndpoint, MsrpEvent, MsrpHabits, MsrpSession,
-            PIECE_TYPE, Promise,
+            self, Agreed, AskedPiece, Job, MsrpEndpoint, MsrpEvent, MsrpFailure, MsrpHabits,
+            MsrpSession, PIECE_TYPE, Promise,
         },
         http_exchange::{HttpServer, ServerEvent},
     },
@@ -33,7 +33,7 @@ use crate::{
     wire::{
         http::{ContentRange, ETag, Octets, Ranges, Request, Response, if_range_holds},
         ppstp::{Manifest, Pieces},
-        sdp::{FileSelector, Session},
+        sdp::{FileSelector, Media, Session},
         sip::Message,
     },
 };
@@ -576,7 +576,7 @@ impl Serving {
     }
 
     /// A further offer in a call: known transfer ids begin nothing new (RFC 5547 8.3.2, clause not
-    /// verified).
+    /// verified), and a line with port 0 breaks its transfer off (RFC 5547 8.4).
     fn reoffered(
         &mut self,
         at: At,
@@ -590,6 +590,13 @@ impl Serving {
         let (Some((id, mut call)), Some(local)) = (entry, self.local) else {
             return user.refuse(at, txn, 481, out);
         };
+        let closed = offer.media.iter().filter(|media| media.port == 0);
+        let closed: Vec<&str> = closed.filter_map(Media::file_transfer_id).collect();
+        let mut legs = call.legs.iter_mut();
+        while let Some(leg) = legs.find(|leg| closed.contains(&&*leg.transfer_id)) {
+            leg.is_over = true;
+            self.msrp.end(leg.session, out);
+        }
         let promises = self.promises(at, &mut call, offer, out);
         let mut session = file_transfer::answer(offer, &promises, local, call.sdp_id);
         session.origin.version += request.cseq().map_or(1, |cseq| u64::from(cseq.number));
@@ -726,6 +733,17 @@ impl Serving {
         };
         leg.is_over = true;
         match event {
+            // RFC 5547 8.4: the receiver breaks off, and will say so in an offer.
+            MsrpEvent::Failed {
+                why: MsrpFailure::Refused(413),
+                ..
+            } => {
+                out.note("gave-up", "the other end breaks off".to_owned());
+                self.msrp.end(session, out);
+                if let Some(call) = self.calls.get(&id) {
+                    out.arm(call.timer, at + PATIENCE);
+                }
+            }
             MsrpEvent::Failed { why, .. } => {
                 out.note("gave-up", why.to_string());
                 self.hang_up(at, &id, user, out);
@@ -937,6 +955,7 @@ mod tests {
                 k: [0; 16],
                 opc: [0; 16],
                 service: true,
+                qualified: true,
                 barred: false,
                 may_register: true,
                 aka: false,

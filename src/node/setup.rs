@@ -147,6 +147,8 @@ pub struct Subscriber {
     pub opc: [u8; 16],
     /// May use the P2P content distribution service.
     pub service: bool,
+    /// The network's policy finds it a qualified user peer (TR 23.844: the policy is preconfigured).
+    pub qualified: bool,
     /// The public identity is barred.
     pub barred: bool,
     /// Not authorised to register at all.

@@ -145,6 +145,7 @@ impl Bed {
                 k: [0; 16],
                 opc: [0; 16],
                 service: true,
+                qualified: true,
                 barred: false,
                 may_register: true,
                 aka: false,

@@ -123,6 +123,7 @@ fn rules(setup: &Setup) -> Rules {
         binds_peer_ids: policy.binds_peer_ids,
         binds_reports: policy.binds_reports,
         covers: policy.covers,
+        unqualified: policy.unqualified,
         kept_alive_by: policy.kept_alive_by,
         leaving_ends: policy.leaving_ends,
         most_listed: policy.most_listed,

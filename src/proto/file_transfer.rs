@@ -439,6 +439,8 @@ struct Running {
     task: Task,
     message_id: String,
     is_over: bool,
+    /// Whether what still comes is refused.
+    refuses: bool,
 }
 
 #[derive(Debug)]
@@ -500,6 +502,7 @@ impl MsrpEndpoint {
                 task,
                 message_id: self.random.token(12),
                 is_over: false,
+                refuses: false,
             },
         );
         if active {
@@ -534,6 +537,15 @@ impl MsrpEndpoint {
                 self.links.remove(&link);
                 out.close(link);
             }
+        }
+    }
+
+    /// Breaks off what is received: what still comes gets 413 (RFC 5547 8.4). The owner still has to `end` it.
+    pub fn refuse(&mut self, session: MsrpSession, out: &mut Outbox) {
+        if let Some(running) = self.sessions.get_mut(&session) {
+            running.is_over = true;
+            running.refuses = true;
+            self.settle(session, out);
         }
     }
 
@@ -725,6 +737,10 @@ impl MsrpEndpoint {
         if message.flag() == Flag::Aborted {
             reply(link, message, 200, out);
             return self.fail(session, MsrpFailure::Aborted, out);
+        }
+        if running.refuses {
+            reply(link, message, 413, out);
+            return Vec::new();
         }
         let Some(body) = message.body().filter(|body| !body.is_empty()) else {
             // An empty SEND only says that somebody is there.

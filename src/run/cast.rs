@@ -198,6 +198,7 @@ fn subscriber(subscriber: &crate::suite::Subscriber) -> Subscriber {
         k: subscriber.k,
         opc: subscriber.opc,
         service: subscriber.service,
+        qualified: subscriber.qualified,
         barred: subscriber.barred,
         may_register: subscriber.may_register,
         aka: subscriber.aka,

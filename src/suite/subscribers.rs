@@ -23,6 +23,8 @@ pub struct Subscriber {
     pub opc: [u8; 16],
     /// May use the P2P content distribution service.
     pub service: bool,
+    /// The network's policy finds it a qualified user peer (TR 23.844: the policy is preconfigured).
+    pub qualified: bool,
     /// The public identity is barred.
     pub barred: bool,
     /// False: not authorised to register at all.
@@ -73,6 +75,7 @@ impl Subscriber {
         let password = text("password");
         let (k, opc) = (key("k"), key("opc"));
         let service = flag("service", true);
+        let qualified = flag("qualified", true);
         let barred = flag("barred", false);
         let may_register = flag("may-register", true);
         let aka = flag("aka", false);
@@ -89,6 +92,7 @@ impl Subscriber {
             k: k?,
             opc: opc?,
             service: service?,
+            qualified: qualified?,
             barred: barred?,
             may_register: may_register?,
             aka: aka?,

@@ -136,6 +136,7 @@ fn setup(name: &str, role: Role, policy: &Policy) -> Setup {
         k: [1; 16],
         opc: [2; 16],
         service: true,
+        qualified: true,
         barred: false,
         may_register,
         aka: false,

@@ -200,6 +200,7 @@ fn subscriber(id: &str) -> Subscriber {
         k: [7; 16],
         opc: [9; 16],
         service: true,
+        qualified: true,
         barred: false,
         may_register: true,
         aka: false,

@@ -457,7 +457,8 @@ impl IscDoor {
             }
             (_, author) => {
                 let asked = document(request)?.ok_or_else(|| Rejection::of(400))?;
-                report(at, &person.asker, author, &asked, list)?
+                let takes_parts = self.policy.takes_parts_of_publications;
+                report(at, &person.asker, author, &asked, takes_parts, list)?
             }
         };
         let until = at + Duration::from_secs(order.expires.into());
@@ -551,6 +552,7 @@ fn report(
     asker: &Asker,
     author: Option<Author>,
     asked: &Request,
+    takes_parts: bool,
     list: &mut TrackingList,
 ) -> Result<Author, Rejection> {
     if author.is_some_and(|author| author.peer_id != asked.peer_id) {
@@ -559,7 +561,11 @@ fn report(
     if matches!(asked.body, Body::Find(_)) {
         return Err(Rejection::of(400));
     }
-    let answer = list.answer(at, asker, asked);
+    // RFC 3903 6: a publication has its whole effect or none, where a document on Ut may have some of it.
+    let answer = match takes_parts {
+        true => list.answer(at, asker, asked),
+        false => list.answer_whole(at, asker, asked),
+    };
     match answer.is_successful() {
         true => Ok(Author {
             owner: asker.owner.clone(),

@@ -132,6 +132,7 @@ impl People {
         Asker {
             owner: impi.map_or(name.as_str(), |impi| impi).into(),
             role,
+            is_qualified: true,
             identities: node.impu.iter().cloned().collect(),
             seen: Some(from),
         }
@@ -158,6 +159,7 @@ fn person(subscriber: &Subscriber, directory: &Directory) -> Person {
         asker: Asker {
             owner: subscriber.impi.as_str().into(),
             role: node.map_or(PeerRole::User, |node| role_of(node.role)),
+            is_qualified: subscriber.qualified,
             identities: subscriber.impus.clone(),
             seen: None,
         },

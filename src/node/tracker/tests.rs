@@ -59,6 +59,7 @@ fn subscriber(id: &str) -> Subscriber {
         k: [0; 16],
         opc: [0; 16],
         service: id != "ue-c",
+        qualified: true,
         barred: false,
         may_register: true,
         aka: false,

@@ -4,7 +4,7 @@
 
 use super::{
     Answered, Asker, Empty, Excess, InvalidAction, Joined, KeptAliveBy, MOST_MEMBERSHIPS,
-    MOST_SWARMS, Membership, Reuse, TrackingList, kind, priority,
+    MOST_SWARMS, Membership, Reuse, TrackingList, Unqualified, kind, priority,
 };
 use crate::{
     time::At,
@@ -18,13 +18,31 @@ use crate::{
 /// How many peers are listed when the asker does not say; RFC 7846 4.1.1 allows any sample.
 const SAMPLE: u64 = 20;
 
+/// What becomes of a request of which some is invalid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// The rest has its effect (RFC 7846 4.1: each swarm has its result).
+    Parts,
+    /// It has none.
+    Whole,
+}
+
 impl TrackingList {
     /// Answers a request of an asker whose identity the door has proved, and who may use the service.
     pub fn answer(&mut self, at: At, asker: &Asker, request: &Request) -> Response {
+        self.answer_to(at, asker, request, Extent::Parts)
+    }
+
+    /// The same, but a request of which some is invalid fails as a whole.
+    pub fn answer_whole(&mut self, at: At, asker: &Asker, request: &Request) -> Response {
+        self.answer_to(at, asker, request, Extent::Whole)
+    }
+
+    fn answer_to(&mut self, at: At, asker: &Asker, request: &Request, extent: Extent) -> Response {
         let outcome = match &request.body {
-            Body::Connect(connect) => self.connect_once(at, asker, request, connect),
+            Body::Connect(connect) => self.connect_once(at, asker, request, connect, extent),
             Body::Find(find) => self.find(at, asker, request, find),
-            Body::StatReport(report) => self.report(at, asker, request, report),
+            Body::StatReport(report) => self.report(at, asker, request, report, extent),
         };
         outcome.unwrap_or_else(|error| Response::failed(&request.transaction_id, error))
     }
@@ -47,9 +65,10 @@ impl TrackingList {
         asker: &Asker,
         request: &Request,
         connect: &Connect,
+        extent: Extent,
     ) -> Result<Response, ErrorCode> {
         if !self.rules.remembers_transactions {
-            return self.connect(at, asker, request, connect);
+            return self.connect(at, asker, request, connect, extent);
         }
         let names = (&*asker.owner, &*request.peer_id, &*request.transaction_id);
         let key = self.recent.key(names);
@@ -69,7 +88,7 @@ impl TrackingList {
                 return Err(ErrorCode::BadRequest);
             }
         }
-        let response = self.connect(at, asker, request, connect)?;
+        let response = self.connect(at, asker, request, connect, extent)?;
         let answered = Answered {
             content,
             life: self.life(&request.peer_id),
@@ -90,6 +109,7 @@ impl TrackingList {
         asker: &Asker,
         request: &Request,
         connect: &Connect,
+        extent: Extent,
     ) -> Result<Response, ErrorCode> {
         let known = self.tracked(asker, request)?;
         let most = self.most(connect.peer_num.as_ref())?;
@@ -102,6 +122,9 @@ impl TrackingList {
             if let (Some(peer), InvalidAction::Terminate) = (known, self.rules.invalid_action) {
                 self.remove(peer);
             }
+            return Err(ErrorCode::ForbiddenAction);
+        }
+        if extent == Extent::Whole && verdicts.contains(&false) {
             return Err(ErrorCode::ForbiddenAction);
         }
         let peer = known.unwrap_or_else(|| self.register(at, &request.peer_id, &asker.owner));
@@ -241,11 +264,24 @@ impl TrackingList {
         let joined = Joined {
             mode: action.peer_mode,
             priority: priority(asker.role),
-            entries: self.entries(peer, asker.role, cds),
+            entries: match self.may_be_told(asker) {
+                true => self.entries(peer, asker.role, cds),
+                false => Vec::new(),
+            },
             pieces,
             holds_all,
         };
         self.join(peer, swarm, joined);
+    }
+
+    /// Whether others may be told of whoever joins: of a user peer, if the network's policy finds it qualified.
+    fn may_be_told(&self, asker: &Asker) -> bool {
+        asker.is_qualified
+            || match self.rules.unqualified {
+                Unqualified::Hidden => false,
+                Unqualified::HiddenOnUt => asker.seen.is_none(),
+                Unqualified::Listed => true,
+            }
     }
 
     /// One entry an address. Nobody is listed by an address it did not give.
@@ -319,10 +355,15 @@ impl TrackingList {
         asker: &Asker,
         request: &Request,
         report: &StatReport,
+        extent: Extent,
     ) -> Result<Response, ErrorCode> {
         let peer = self
             .tracked(asker, request)?
             .ok_or(self.rules.unregistered)?;
+        let is_true = |stat: &Stat| self.reported(&request.peer_id, stat).is_some();
+        if extent == Extent::Whole && !report.stat.iter().all(is_true) {
+            return Err(ErrorCode::ForbiddenAction);
+        }
         let results: Vec<SwarmResult> = report
             .stat
             .iter()
@@ -344,19 +385,27 @@ impl TrackingList {
 
     /// Stores what a peer reports of one swarm; false if it is not in it, or claims what there is not.
     fn apply_stat(&mut self, peer_id: &str, stat: &Stat) -> bool {
-        let Some((swarm, member)) = self.membership(peer_id, &stat.swarm_id) else {
+        let Some((swarm, member)) = self.reported(peer_id, stat) else {
             return false;
         };
         if let Some(cds) = &stat.cds {
-            let at = &self.swarms[swarm];
-            if at.manifest.is_some() && !cds.pieces.is_within(&at.numbers) {
-                return false;
-            }
             self.swarms[swarm].members[member as usize].holds_all = false;
             self.set_pieces(swarm, member, cds.pieces.clone());
         }
         self.swarms[swarm].members[member as usize].counters = stat.into();
         true
+    }
+
+    /// What a report of one swarm is about: `None` if its peer is not in it, or claims what there is not.
+    fn reported(&self, peer_id: &str, stat: &Stat) -> Option<(u32, u32)> {
+        let (swarm, member) = self.membership(peer_id, &stat.swarm_id)?;
+        let at = &self.swarms[swarm];
+        let claims = stat.cds.as_ref().map(|cds| &cds.pieces);
+        let is_true = match (claims, &at.manifest) {
+            (Some(claims), Some(_)) => claims.is_within(&at.numbers),
+            _ => true,
+        };
+        is_true.then_some((swarm, member))
     }
 
     /// The asker's registration, if it has one; an error if the peer id is somebody else's.

@@ -50,6 +50,7 @@ pub struct Rules {
     pub binds_reports: bool,
     /// Whether peers are chosen so that together they hold what the asker lacks.
     pub covers: bool,
+    pub unqualified: Unqualified,
     pub kept_alive_by: KeptAliveBy,
     /// Whether a peer that left its last swarm is forgotten.
     pub leaving_ends: bool,
@@ -81,6 +82,7 @@ impl Default for Rules {
             binds_peer_ids: true,
             binds_reports: true,
             covers: true,
+            unqualified: Unqualified::Hidden,
             kept_alive_by: KeptAliveBy::AnyRequest,
             leaving_ends: true,
             most_listed: 29,
@@ -100,6 +102,16 @@ pub enum KeptAliveBy {
     AnyButEmptyReports,
     AnyButFinds,
     Connects,
+}
+
+/// What becomes of user peers that the network's policy does not find qualified. TR 23.844: they are not told of; the
+/// others are unlawful.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unqualified {
+    Hidden,
+    /// Those that come through the IMS core are listed.
+    HiddenOnUt,
+    Listed,
 }
 
 /// In which order peers are preferred and listed. RFC 7846 4.1.1 leaves it open.
@@ -158,6 +170,8 @@ pub struct Asker {
     /// to it.
     pub owner: Arc<str>,
     pub role: PeerRole,
+    /// Whether it may be told to others: user peers as the network's policy has it (TR 23.844), CDN nodes always.
+    pub is_qualified: bool,
     /// Its public identities, the default first: nobody is listed under another's.
     pub identities: Vec<String>,
     /// Where its request came from, if it came straight.

@@ -13,6 +13,7 @@ fn at(seconds: u64) -> At {
 
 fn user(name: &str) -> Asker {
     Asker {
+        is_qualified: true,
         owner: name.into(),
         role: PeerRole::User,
         identities: vec![format!("sip:{name}@ims.example")],

@@ -44,6 +44,8 @@ pub(super) struct Call {
     patience: Option<TimerId>,
     /// Given up or over: what still comes is only acknowledged and ended.
     is_over: bool,
+    /// The offer that breaks its transfers off, until it is answered.
+    farewell: Option<ClientTxn>,
 }
 
 /// One media line: one piece.
@@ -168,6 +170,9 @@ impl Ue {
             return;
         };
         if verifies && let Err(wrong) = journey.assemble() {
+            // Which piece is wrong nobody knows, so none is kept.
+            let numbers: Vec<u32> = journey.manifest().numbers().iter().collect();
+            self.serving.shelf.remove(swarm, &numbers);
             return self.give_up(at, swarm, Setback::Corrupt, &wrong, out);
         }
         let digest: String = journey
@@ -315,6 +320,7 @@ impl Ue {
                 dialog: None,
                 patience: Some(patience),
                 is_over: false,
+                farewell: None,
             },
         );
     }
@@ -394,6 +400,8 @@ impl Ue {
         }
         if let Some(id) = self.call_of(txn) {
             self.invite_answered(at, id, response, out);
+        } else if let Some(id) = self.farewell_of(txn) {
+            self.farewell_answered(at, id, response, out);
         }
     }
 
@@ -411,12 +419,20 @@ impl Ue {
                 Failure::Transport => Setback::Unavailable,
             };
             self.call_refused(at, id, setback, None, out);
+        } else if let Some(id) = self.farewell_of(txn) {
+            self.hang_up(at, id, out);
         }
     }
 
     fn call_of(&self, txn: ClientTxn) -> Option<CallId> {
         let mut calls = self.calls.iter();
         calls.find(|(_, call)| call.txn == txn).map(|(&id, _)| id)
+    }
+
+    fn farewell_of(&self, txn: ClientTxn) -> Option<CallId> {
+        let mut calls = self.calls.iter();
+        let found = calls.find(|(_, call)| call.farewell == Some(txn));
+        found.map(|(&id, _)| id)
     }
 
     fn invite_answered(&mut self, at: At, id: CallId, response: &Message, out: &mut Outbox) {
@@ -647,6 +663,87 @@ impl Ue {
         }
     }
 
+    /// Breaks off whatever goes on for a swarm: a request without answer is cancelled, a transfer refused.
+    pub(super) fn break_off(&mut self, at: At, swarm: &str, out: &mut Outbox) {
+        let calls = self.calls.iter();
+        let running = calls.filter(|(_, call)| call.swarm == swarm && !call.is_over);
+        let running: Vec<CallId> = running.map(|(&id, _)| id).collect();
+        for id in running {
+            self.break_call_off(at, id, out);
+        }
+    }
+
+    /// RFC 5547 8.4: what still comes of a transfer gets 413, and an offer with port 0 under the ids that it has closes
+    /// its session.
+    fn break_call_off(&mut self, at: At, id: CallId, out: &mut Outbox) {
+        let (Some(call), Some(user)) = (self.calls.get_mut(&id), &mut self.user) else {
+            return;
+        };
+        call.is_over = true;
+        let mut timers = vec![call.patience.take()];
+        let Some(dialog) = &mut call.dialog else {
+            user.cancel(at, call.txn, out);
+            return timers.into_iter().for_each(|timer| self.calm(timer, out));
+        };
+        let mut offer = call.offer.session.clone();
+        offer.origin.version += 1;
+        for (line, media) in call.lines.iter_mut().zip(&mut offer.media) {
+            timers.push(line.idle.take());
+            if let (Some(session), false) = (line.session, line.is_done) {
+                line.is_done = true;
+                media.port = 0;
+                self.serving.msrp().refuse(session, out);
+            }
+        }
+        let description = offer.to_bytes();
+        let body = Some((SDP_TYPE, &description[..]));
+        let (txn, _) = user.within(at, dialog.request("INVITE"), body, out);
+        call.farewell = Some(txn);
+        timers.into_iter().for_each(|timer| self.calm(timer, out));
+    }
+
+    /// The answer to an offer that breaks off: nothing is left to be done in the call.
+    fn farewell_answered(&mut self, at: At, id: CallId, response: &Message, out: &mut Outbox) {
+        let (Some(call), Some(user)) = (self.calls.get(&id), &mut self.user) else {
+            return;
+        };
+        match response.status().unwrap_or_default() {
+            ..200 => return,
+            200..300 => {
+                let seq = response.cseq().map_or(1, |cseq| cseq.number);
+                if let Some(dialog) = &call.dialog {
+                    user.acknowledge(at, dialog, seq, out);
+                }
+            }
+            _ => {}
+        }
+        self.hang_up(at, id, out);
+    }
+
+    /// Ends a call whose transfers are broken off.
+    fn hang_up(&mut self, at: At, id: CallId, out: &mut Outbox) {
+        self.end_sessions(id, out);
+        let (Some(call), Some(user)) = (self.calls.get_mut(&id), &mut self.user) else {
+            return;
+        };
+        call.farewell = None;
+        if let Some(dialog) = &mut call.dialog {
+            user.bye(at, dialog, out);
+        }
+    }
+
+    fn end_sessions(&mut self, id: CallId, out: &mut Outbox) {
+        let lines = self
+            .calls
+            .get_mut(&id)
+            .into_iter()
+            .flat_map(|c| &mut c.lines);
+        let sessions: Vec<MsrpSession> = lines.filter_map(|line| line.session.take()).collect();
+        for session in sessions {
+            self.serving.msrp().end(session, out);
+        }
+    }
+
     /// A request inside a call of ours.
     pub(super) fn called(
         &mut self,
@@ -662,6 +759,10 @@ impl Ue {
         let taken = call.dialog.as_mut().map(|dialog| dialog.take(request));
         match (taken, request.method()) {
             (Some(Err(refusal)), _) => user.refuse(at, txn, refusal.status(), out),
+            (_, "BYE") if call.farewell.take().is_some() => {
+                user.refuse(at, txn, 200, out);
+                self.end_sessions(id, out);
+            }
             (_, "BYE") if !call.is_over => {
                 user.refuse(at, txn, 200, out);
                 call.is_over = true;

@@ -59,6 +59,7 @@ impl Ue {
 
     /// Leaves a swarm: ends what the tracker knows of us.
     pub(super) fn leave(&mut self, at: At, swarm: &str, out: &mut Outbox) {
+        self.break_off(at, swarm, out);
         self.unsubscribe(at, swarm, out);
         let state = self.swarm(swarm);
         state.has_left = true;

@@ -277,6 +277,12 @@ pub const TABLE: &[Deviation] = &[
         How::Door(|_| Box::<Withdrawals>::default()),
     ),
     row(
+        "tracker-takes-half-a-publication",
+        "STAT-016",
+        "takes what is valid of a publication, and leaves the rest",
+        How::Setup(|setup| setup.policy.tracker.takes_parts_of_publications = true),
+    ),
+    row(
         "tracker-makes-dialogs-of-publications",
         "STAT-015",
         "answers a publication with the route and a contact of a dialog",

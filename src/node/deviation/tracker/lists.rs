@@ -343,6 +343,12 @@ pub const TABLE: &[Deviation] = &[
         How::Door(|_| answers(garble_digest)),
     ),
     row(
+        "tracker-garbles-the-digest-of-the-whole",
+        "TRK-045",
+        "gives the SHA-256 of the first piece for that of the whole content",
+        How::Door(|_| answers(garble_whole)),
+    ),
+    row(
         "tracker-rounds-the-size-up",
         "TRK-045",
         "gives the size of a content as a multiple of its first piece",
@@ -689,6 +695,16 @@ fn garble_digest(told: &mut Told<'_, '_>) {
             && let Some(last) = last.as_object_mut()
         {
             last.insert("sha256".to_owned(), first["sha256"].clone());
+        }
+    });
+}
+
+fn garble_whole(told: &mut Told<'_, '_>) {
+    told.results().for_each(|result| {
+        let first = pieces_of(result).and_then(|pieces| Some(pieces.first()?["sha256"].clone()));
+        let cds = result.get_mut("cds").and_then(Value::as_object_mut);
+        if let (Some(first), Some(cds)) = (first, cds) {
+            cds.insert("sha256".to_owned(), first);
         }
     });
 }

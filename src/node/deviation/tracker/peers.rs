@@ -14,7 +14,10 @@ use super::{
     row,
 };
 use crate::{
-    node::{Setup, tracking_list::KeptAliveBy},
+    node::{
+        Setup,
+        tracking_list::{KeptAliveBy, Unqualified},
+    },
     proto::digest::NonceCounts,
     spec::RefPoint,
     wire::{message::Decoded, ppstp::ErrorCode},
@@ -147,12 +150,6 @@ pub const TABLE: &[Deviation] = &[
         How::Setup(|setup| setup.policy.tracker.checks_service_on_isc = false),
     ),
     row(
-        "tracker-trusts-the-dedicated-interface",
-        "TRK-044",
-        "takes whoever comes over the dedicated interface for the node of that address",
-        How::Setup(|setup| setup.policy.tracker.proves_neighbours = false),
-    ),
-    row(
         "tracker-is-deaf-under-tls",
         "PPSTP-010",
         "answers nobody who comes under TLS",
@@ -208,6 +205,12 @@ pub const TABLE: &[Deviation] = &[
         "TRK-037",
         "asks the network's policy about user peers on Ut only, and lists whoever publishes",
         How::Setup(|setup| setup.policy.tracker.unqualified = Unqualified::HiddenOnUt),
+    ),
+    row(
+        "tracker-trusts-the-dedicated-interface",
+        "TRK-044",
+        "takes whoever comes over the dedicated interface for the node of that address",
+        How::Setup(|setup| setup.policy.tracker.proves_neighbours = false),
     ),
     row(
         "tracker-takes-reports-for-others",

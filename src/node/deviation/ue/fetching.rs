@@ -22,335 +22,372 @@ use crate::{
     },
 };
 
-pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
-    of_users(
-        "ue-skips-p-cscf",
-        "UE-001",
-        "sends its INVITE straight to the peer",
-        How::Setup(|setup| setup.policy.ua.skips_p_cscf = true),
-    ),
-    of_users(
-        "ue-names-no-access",
-        "UE-003",
-        "sends no P-Access-Network-Info",
-        How::Setup(|setup| setup.policy.ua.names_access_network = false),
-    ),
-    of_users(
-        "ue-names-no-access-in-its-offers",
-        "UE-003",
-        "sends P-Access-Network-Info in everything but INVITE",
-        How::Says(|passing| {
-            let invite = passing.request("INVITE");
-            bend::said(invite.and_then(|invite| bend::without(invite, "P-Access-Network-Info")))
-        }),
-    ),
-    of_users(
-        "ue-asserts-itself",
-        "UE-003",
-        "asserts its own identity",
-        How::Setup(|setup| setup.policy.ua.asserts_identity = true),
-    ),
-    of_users(
-        "ue-asserts-itself-when-it-publishes",
-        "UE-003",
-        "asserts its own identity in PUBLISH only",
-        How::Says(asserts_in_publish),
-    ),
-    of_users(
-        "ue-offers-to-send",
-        "UE-004",
-        "offers sendrecv for what it only wants to receive",
-        How::Setup(|setup| setup.policy.ue.offers_to_send = true),
-    ),
-    of_users(
-        "ue-says-no-direction",
-        "UE-004",
-        "leaves a=recvonly out of its offers",
-        How::Says(|passing| offered(passing, |line| gone_if(line, "a=recvonly"))),
-    ),
-    of_users(
-        "ue-names-no-file",
-        "UE-004",
-        "leaves the file selector out of its offers",
-        How::Says(|passing| offered(passing, |line| gone_if(line, "a=file-selector:"))),
-    ),
-    of_users(
-        "ue-names-no-transfer",
-        "UE-004",
-        "leaves the transfer id out of its offers",
-        How::Says(|passing| offered(passing, |line| gone_if(line, "a=file-transfer-id:"))),
-    ),
-    of_users(
-        "ue-reuses-a-transfer-id",
-        "UE-004",
-        "writes its first transfer id into every offer",
-        How::Door(|_| Box::new(Reworded::new(first_transfer_id()))),
-    ),
-    of_users(
-        "ue-names-no-accepted-type",
-        "UE-005",
-        "leaves accept-types out of its offers",
-        How::Setup(|setup| setup.policy.ue.names_accepted_types = false),
-    ),
-    of_users(
-        "ue-names-no-path",
-        "UE-005",
-        "leaves the MSRP path out of its offers",
-        How::Says(|passing| offered(passing, |line| gone_if(line, "a=path:"))),
-    ),
-    of_users(
-        "ue-puts-two-pieces-in-one-line",
-        "UE-005",
-        "asks for all pieces of an offer in its first media line",
-        How::Says(|passing| bend::said(passing.request("INVITE").and_then(joined))),
-    ),
-    of_users(
-        "ue-counts-file-ranges-from-zero",
-        "UE-006",
-        "writes file ranges as HTTP would",
-        How::Door(|_| {
-            Box::new(Reworded::new(range(|start, stop| {
-                (start.saturating_sub(1), stop.saturating_sub(1))
-            })))
-        }),
-    ),
-    of_users(
-        "ue-counts-later-ranges-from-zero",
-        "UE-006",
-        "counts file ranges from 0 where they do not begin the file",
-        How::Setup(|setup| setup.policy.ue.counts_range_from_zero = true),
-    ),
-    of_users(
-        "ue-takes-the-end-of-a-range-for-excluded",
-        "UE-006",
-        "writes the octet after the last as the end of a file range",
-        How::Door(|_| {
-            Box::new(Reworded::new(range(|start, stop| {
-                (start, stop.saturating_add(1))
-            })))
-        }),
-    ),
-    of_users(
-        "ue-dates-the-file-it-wants",
-        "UE-007",
-        "writes a=file-date into its offers",
-        How::Says(|passing| {
-            offered(passing, |line| match line {
-                "a=recvonly" => Line::As(format!("{line}\r\na=file-date:{DATE}")),
-                _ => Line::Kept,
-            })
-        }),
-    ),
-    of_users(
-        "ue-verifies-no-piece",
-        "UE-009",
-        "uses pieces whatever their digest",
-        How::Setup(|setup| setup.policy.ue.verifies_pieces = false),
-    ),
-    of_users(
-        "ue-gives-up-at-a-polluted-piece",
-        "UE-009",
-        "throws a polluted piece away and asks nobody else for it",
-        How::Setup(|setup| setup.policy.ue.replaces_polluted = false),
-    ),
-    of_users(
-        "ue-wraps-its-offers",
-        "UE-010",
-        "sends its description as an encrypted body",
-        How::Says(wrapped),
-    ),
-    of_users(
-        "ue-acknowledges-nothing",
-        "UE-011",
-        "sends no ACK",
-        How::Setup(|setup| setup.policy.ua.acknowledges = false),
-    ),
-    of_users(
-        "ue-acknowledges-once",
-        "UE-011",
-        "sends no second ACK when a 2xx comes again",
-        How::Door(|_| Box::new(Once::of(|method| method == "ACK"))),
-    ),
-    of_users(
-        "ue-acknowledges-another-number",
-        "UE-011",
-        "counts CSeq up for its ACK",
-        How::Says(|passing| {
-            let ack = passing.request("ACK");
-            bend::said(ack.and_then(|ack| bend::header(ack, "CSeq", |_| "2 ACK".to_owned())))
-        }),
-    ),
-    of_users(
-        "ue-ends-no-session",
-        "UE-011",
-        "sends no BYE",
-        How::Setup(|setup| setup.policy.ua.ends_sessions = false),
-    ),
-    of_users(
-        "ue-ends-its-first-session-only",
-        "UE-011",
-        "sends one BYE, and no other",
-        How::Door(|_| Box::new(FirstBye::default())),
-    ),
-    of_users(
-        "ue-is-impatient",
-        "UE-012",
-        "reads no Retry-After",
-        How::Setup(|setup| setup.policy.ue.waits_when_asked = false),
-    ),
-    of_users(
-        "ue-comes-back-early",
-        "UE-012",
-        "waits half as long as Retry-After says",
-        How::Hears(|passing| {
-            waits(passing, |text| {
-                let seconds: u32 = text.parse().ok()?;
-                Some((seconds / 2).to_string())
-            })
-        }),
-    ),
-    of_users(
-        "ue-reads-no-comment",
-        "ERR-017",
-        "takes a Retry-After with comment or duration for none",
-        How::Hears(|passing| {
-            waits(passing, |text| {
-                let is_bare = text.bytes().all(|octet| octet.is_ascii_digit());
-                (!is_bare).then(|| "0".to_owned())
-            })
-        }),
-    ),
-    of_users(
-        "ue-gives-up-when-refused",
-        "UE-013",
-        "asks nobody else when a holder refuses",
-        How::Setup(|setup| setup.policy.ue.looks_elsewhere = false),
-    ),
-    of_users(
-        "ue-asks-the-tracker-once",
-        "UE-013",
-        "gives up when all listed holders refused, without asking for a new list",
-        How::Setup(|setup| setup.policy.ue.most_finds = 0),
-    ),
-    of_users(
-        "ue-asks-without-end",
-        "UE-013",
-        "asks the same holders as long as they refuse",
-        How::Setup(|setup| setup.policy.ue.most_finds = u32::MAX),
-    ),
-    of_users(
-        "ue-leaves-gaps",
-        "UE-017",
-        "asks for each piece without its first octet",
-        How::Door(|_| {
-            Box::new(Ranged::new(|first, last| {
-                (first.saturating_add(1).min(last), last)
-            }))
-        }),
-    ),
-    of_users(
-        "ue-asks-for-overlapping-pieces",
-        "UE-017",
-        "begins each piece but the first an octet early",
-        How::Door(|_| Box::new(Ranged::new(|first, last| (first.saturating_sub(1), last)))),
-    ),
-    of_users(
-        "ue-takes-any-range",
-        "UE-018",
-        "takes the body of a 206 whatever range it says",
-        How::Setup(|setup| setup.policy.ue.checks_content_range = false),
-    ),
-    of_users(
-        "ue-believes-anybody",
-        "UE-022",
-        "takes answers from whatever address they come",
-        How::Setup(|setup| setup.policy.ua.trusts_anybody = true),
-    ),
-    of_users(
-        "ue-requests-pieces-on-the-other-path",
-        "FLOW-004",
-        "requests pieces on the path that was not chosen",
-        How::Setup(|setup| setup.policy.ue.requests_on_other_path = true),
-    ),
-    of_users(
-        "ue-says-nothing-when-it-connects",
-        "DATA-001",
-        "opens an MSRP connection and waits for the other end",
-        How::Says(|passing| match is_greeting(passing) {
-            true => Said::Nothing,
-            false => Said::AsWritten,
-        }),
-    ),
-    of_users(
-        "ue-takes-its-time-when-it-connects",
-        "DATA-001",
-        "sends its first SEND two seconds after it opened a connection",
-        How::Says(|passing| match is_greeting(passing) {
-            true => Said::Later(Duration::from_secs(2)),
-            false => Said::AsWritten,
-        }),
-    ),
-    of_users(
-        "ue-says-passive-and-opens",
-        "DATA-004",
-        "says that the other end opens the connection, and opens one as well",
-        How::Door(|_| Box::new(Reworded::new(Box::new(passive)))),
-    ),
-    of_users(
-        "ue-names-a-core-host-for-its-data",
-        "DATA-007",
-        "offers its data path at the P-CSCF's address",
-        How::Says(named_at_the_p_cscf),
-    ),
-    of_users(
-        "ue-fetches-from-the-p-cscf",
-        "DATA-007",
-        "looks for pieces at the P-CSCF's address",
-        How::Hears(at_the_p_cscf),
-    ),
-    of_users(
-        "ue-resumes-under-the-old-id",
-        "DATA-009",
-        "asks for the rest of a broken transfer under the id it had",
-        How::Door(|_| Box::new(Reworded::new(old_transfer_id()))),
-    ),
-    of_users(
-        "ue-resumes-an-octet-late",
-        "DATA-009",
-        "leaves out an octet when it asks for the rest of a broken transfer",
-        How::Door(|_| Box::new(Reworded::new(late_rest()))),
-    ),
-    of_users(
-        "ue-keeps-what-came-first",
-        "DATA-011",
-        "keeps the first of octets that come twice",
-        How::Door(|_| Box::new(FirstOctets::default())),
-    ),
-    of_users(
-        "ue-answers-no-chunk",
-        "DATA-012",
-        "answers no SEND",
-        How::Says(|passing| match is_chunk_answer(passing) {
-            true => Said::Nothing,
-            false => Said::AsWritten,
-        }),
-    ),
-    of_users(
-        "ue-answers-chunks-late",
-        "DATA-012",
-        "answers each SEND after a second",
-        How::Says(|passing| match is_chunk_answer(passing) {
-            true => Said::Later(Duration::from_secs(1)),
-            false => Said::AsWritten,
-        }),
-    ),
-    of_users(
-        "ue-takes-any-media-type",
-        "DATA-013",
-        "takes chunks of a type it did not accept",
-        How::Hears(any_type),
-    ),
-];
+pub(in crate::node::deviation) const TABLE: &[Deviation] =
+    &[
+        of_users(
+            "ue-skips-p-cscf",
+            "UE-001",
+            "sends its INVITE straight to the peer",
+            How::Setup(|setup| setup.policy.ua.skips_p_cscf = true),
+        ),
+        of_users(
+            "ue-names-no-access",
+            "UE-003",
+            "sends no P-Access-Network-Info",
+            How::Setup(|setup| setup.policy.ua.names_access_network = false),
+        ),
+        of_users(
+            "ue-names-no-access-in-its-offers",
+            "UE-003",
+            "sends P-Access-Network-Info in everything but INVITE",
+            How::Says(|passing| {
+                let invite = passing.request("INVITE");
+                bend::said(invite.and_then(|invite| bend::without(invite, "P-Access-Network-Info")))
+            }),
+        ),
+        of_users(
+            "ue-asserts-itself",
+            "UE-003",
+            "asserts its own identity",
+            How::Setup(|setup| setup.policy.ua.asserts_identity = true),
+        ),
+        of_users(
+            "ue-asserts-itself-when-it-publishes",
+            "UE-003",
+            "asserts its own identity in PUBLISH only",
+            How::Says(asserts_in_publish),
+        ),
+        of_users(
+            "ue-offers-to-send",
+            "UE-004",
+            "offers sendrecv for what it only wants to receive",
+            How::Setup(|setup| setup.policy.ue.offers_to_send = true),
+        ),
+        of_users(
+            "ue-says-no-direction",
+            "UE-004",
+            "leaves a=recvonly out of its offers",
+            How::Says(|passing| offered(passing, |line| gone_if(line, "a=recvonly"))),
+        ),
+        of_users(
+            "ue-names-no-file",
+            "UE-004",
+            "leaves the file selector out of its offers",
+            How::Says(|passing| offered(passing, |line| gone_if(line, "a=file-selector:"))),
+        ),
+        of_users(
+            "ue-names-no-transfer",
+            "UE-004",
+            "leaves the transfer id out of its offers",
+            How::Says(|passing| offered(passing, |line| gone_if(line, "a=file-transfer-id:"))),
+        ),
+        of_users(
+            "ue-reuses-a-transfer-id",
+            "UE-004",
+            "writes its first transfer id into every offer",
+            How::Door(|_| Box::new(Reworded::new(first_transfer_id()))),
+        ),
+        of_users(
+            "ue-names-no-accepted-type",
+            "UE-005",
+            "leaves accept-types out of its offers",
+            How::Setup(|setup| setup.policy.ue.names_accepted_types = false),
+        ),
+        of_users(
+            "ue-names-no-path",
+            "UE-005",
+            "leaves the MSRP path out of its offers",
+            How::Says(|passing| offered(passing, |line| gone_if(line, "a=path:"))),
+        ),
+        of_users(
+            "ue-puts-two-pieces-in-one-line",
+            "UE-005",
+            "asks for all pieces of an offer in its first media line",
+            How::Says(|passing| bend::said(passing.request("INVITE").and_then(joined))),
+        ),
+        of_users(
+            "ue-counts-file-ranges-from-zero",
+            "UE-006",
+            "writes file ranges as HTTP would",
+            How::Door(|_| {
+                Box::new(Reworded::new(range(|start, stop| {
+                    (start.saturating_sub(1), stop.saturating_sub(1))
+                })))
+            }),
+        ),
+        of_users(
+            "ue-counts-later-ranges-from-zero",
+            "UE-006",
+            "counts file ranges from 0 where they do not begin the file",
+            How::Setup(|setup| setup.policy.ue.counts_range_from_zero = true),
+        ),
+        of_users(
+            "ue-takes-the-end-of-a-range-for-excluded",
+            "UE-006",
+            "writes the octet after the last as the end of a file range",
+            How::Door(|_| {
+                Box::new(Reworded::new(range(|start, stop| {
+                    (start, stop.saturating_add(1))
+                })))
+            }),
+        ),
+        of_users(
+            "ue-dates-the-file-it-wants",
+            "UE-007",
+            "writes a=file-date into its offers",
+            How::Says(|passing| {
+                offered(passing, |line| match line {
+                    "a=recvonly" => Line::As(format!("{line}\r\na=file-date:{DATE}")),
+                    _ => Line::Kept,
+                })
+            }),
+        ),
+        of_users(
+            "ue-checks-no-whole",
+            "UE-008",
+            "takes pieces for the content without looking at the digest of the whole",
+            How::Setup(|setup| setup.policy.ue.verifies_the_whole = false),
+        ),
+        of_users(
+            "ue-verifies-no-piece",
+            "UE-009",
+            "uses pieces whatever their digest",
+            How::Setup(|setup| setup.policy.ue.verifies_pieces = false),
+        ),
+        of_users(
+            "ue-gives-up-at-a-polluted-piece",
+            "UE-009",
+            "throws a polluted piece away and asks nobody else for it",
+            How::Setup(|setup| setup.policy.ue.replaces_polluted = false),
+        ),
+        of_users(
+            "ue-wraps-its-offers",
+            "UE-010",
+            "sends its description as an encrypted body",
+            How::Says(wrapped),
+        ),
+        of_users(
+            "ue-acknowledges-nothing",
+            "UE-011",
+            "sends no ACK",
+            How::Setup(|setup| setup.policy.ua.acknowledges = false),
+        ),
+        of_users(
+            "ue-acknowledges-once",
+            "UE-011",
+            "sends no second ACK when a 2xx comes again",
+            How::Door(|_| Box::new(Once::of(|method| method == "ACK"))),
+        ),
+        of_users(
+            "ue-acknowledges-another-number",
+            "UE-011",
+            "counts CSeq up for its ACK",
+            How::Says(|passing| {
+                let ack = passing.request("ACK");
+                bend::said(ack.and_then(|ack| bend::header(ack, "CSeq", |_| "2 ACK".to_owned())))
+            }),
+        ),
+        of_users(
+            "ue-ends-no-session",
+            "UE-011",
+            "sends no BYE",
+            How::Setup(|setup| setup.policy.ua.ends_sessions = false),
+        ),
+        of_users(
+            "ue-ends-its-first-session-only",
+            "UE-011",
+            "sends one BYE, and no other",
+            How::Door(|_| Box::new(FirstBye::default())),
+        ),
+        of_users(
+            "ue-is-impatient",
+            "UE-012",
+            "reads no Retry-After",
+            How::Setup(|setup| setup.policy.ue.waits_when_asked = false),
+        ),
+        of_users(
+            "ue-comes-back-early",
+            "UE-012",
+            "waits half as long as Retry-After says",
+            How::Hears(|passing| {
+                waits(passing, |text| {
+                    let seconds: u32 = text.parse().ok()?;
+                    Some((seconds / 2).to_string())
+                })
+            }),
+        ),
+        of_users(
+            "ue-reads-no-comment",
+            "ERR-017",
+            "takes a Retry-After with comment or duration for none",
+            How::Hears(|passing| {
+                waits(passing, |text| {
+                    let is_bare = text.bytes().all(|octet| octet.is_ascii_digit());
+                    (!is_bare).then(|| "0".to_owned())
+                })
+            }),
+        ),
+        of_users(
+            "ue-gives-up-when-refused",
+            "UE-013",
+            "asks nobody else when a holder refuses",
+            How::Setup(|setup| setup.policy.ue.looks_elsewhere = false),
+        ),
+        of_users(
+            "ue-asks-the-tracker-once",
+            "UE-013",
+            "gives up when all listed holders refused, without asking for a new list",
+            How::Setup(|setup| setup.policy.ue.most_finds = 0),
+        ),
+        of_users(
+            "ue-asks-without-end",
+            "UE-013",
+            "asks the same holders as long as they refuse",
+            How::Setup(|setup| setup.policy.ue.most_finds = u32::MAX),
+        ),
+        of_users(
+            "ue-breaks-off-by-a-bye",
+            "UE-020",
+            "ends the session when it gives a transfer up, without an offer that says so",
+            How::Says(|passing| match is_closing(passing) {
+                true => Said::Nothing,
+                false => Said::AsWritten,
+            }),
+        ),
+        of_users(
+            "ue-breaks-off-under-another-id",
+            "UE-020",
+            "gives a transfer up in an offer with port 0 under another id",
+            How::Says(|passing| match is_closing(passing) {
+                true => bend::said(passing.request("INVITE").and_then(renamed)),
+                false => Said::AsWritten,
+            }),
+        ),
+        of_users(
+            "ue-takes-what-it-gave-up",
+            "UE-020",
+            "goes on acknowledging the data of a transfer that it gives up",
+            How::Says(|passing| {
+                let answer = passing.message.msrp();
+                let refusal = answer.filter(|answer| answer.status() == Some(413));
+                bend::said(refusal.map(|refusal| {
+                    bend::msrp(refusal, "200 OK", |_, value| Some(value.to_owned()))
+                }))
+            }),
+        ),
+        of_users(
+            "ue-leaves-gaps",
+            "UE-017",
+            "asks for each piece without its first octet",
+            How::Door(|_| {
+                Box::new(Ranged::new(|first, last| {
+                    (first.saturating_add(1).min(last), last)
+                }))
+            }),
+        ),
+        of_users(
+            "ue-asks-for-overlapping-pieces",
+            "UE-017",
+            "begins each piece but the first an octet early",
+            How::Door(|_| Box::new(Ranged::new(|first, last| (first.saturating_sub(1), last)))),
+        ),
+        of_users(
+            "ue-takes-any-range",
+            "UE-018",
+            "takes the body of a 206 whatever range it says",
+            How::Setup(|setup| setup.policy.ue.checks_content_range = false),
+        ),
+        of_users(
+            "ue-believes-anybody",
+            "UE-022",
+            "takes answers from whatever address they come",
+            How::Setup(|setup| setup.policy.ua.trusts_anybody = true),
+        ),
+        of_users(
+            "ue-requests-pieces-on-the-other-path",
+            "FLOW-004",
+            "requests pieces on the path that was not chosen",
+            How::Setup(|setup| setup.policy.ue.requests_on_other_path = true),
+        ),
+        of_users(
+            "ue-says-nothing-when-it-connects",
+            "DATA-001",
+            "opens an MSRP connection and waits for the other end",
+            How::Says(|passing| match is_greeting(passing) {
+                true => Said::Nothing,
+                false => Said::AsWritten,
+            }),
+        ),
+        of_users(
+            "ue-takes-its-time-when-it-connects",
+            "DATA-001",
+            "sends its first SEND two seconds after it opened a connection",
+            How::Says(|passing| match is_greeting(passing) {
+                true => Said::Later(Duration::from_secs(2)),
+                false => Said::AsWritten,
+            }),
+        ),
+        of_users(
+            "ue-says-passive-and-opens",
+            "DATA-004",
+            "says that the other end opens the connection, and opens one as well",
+            How::Door(|_| Box::new(Reworded::new(Box::new(passive)))),
+        ),
+        of_users(
+            "ue-names-a-core-host-for-its-data",
+            "DATA-007",
+            "offers its data path at the P-CSCF's address",
+            How::Says(named_at_the_p_cscf),
+        ),
+        of_users(
+            "ue-fetches-from-the-p-cscf",
+            "DATA-007",
+            "looks for pieces at the P-CSCF's address",
+            How::Hears(at_the_p_cscf),
+        ),
+        of_users(
+            "ue-resumes-under-the-old-id",
+            "DATA-009",
+            "asks for the rest of a broken transfer under the id it had",
+            How::Door(|_| Box::new(Reworded::new(old_transfer_id()))),
+        ),
+        of_users(
+            "ue-resumes-an-octet-late",
+            "DATA-009",
+            "leaves out an octet when it asks for the rest of a broken transfer",
+            How::Door(|_| Box::new(Reworded::new(late_rest()))),
+        ),
+        of_users(
+            "ue-keeps-what-came-first",
+            "DATA-011",
+            "keeps the first of octets that come twice",
+            How::Door(|_| Box::new(FirstOctets::default())),
+        ),
+        of_users(
+            "ue-answers-no-chunk",
+            "DATA-012",
+            "answers no SEND",
+            How::Says(|passing| match is_chunk_answer(passing) {
+                true => Said::Nothing,
+                false => Said::AsWritten,
+            }),
+        ),
+        of_users(
+            "ue-answers-chunks-late",
+            "DATA-012",
+            "answers each SEND after a second",
+            How::Says(|passing| match is_chunk_answer(passing) {
+                true => Said::Later(Duration::from_secs(1)),
+                false => Said::AsWritten,
+            }),
+        ),
+        of_users(
+            "ue-takes-any-media-type",
+            "DATA-013",
+            "takes chunks of a type it did not accept",
+            How::Hears(any_type),
+        ),
+    ];
 
 fn gone_if(line: &str, begins: &str) -> Line {
     match line.starts_with(begins) {
@@ -479,6 +516,22 @@ impl Door for Ranged {
 }
 
 /// The first SEND on a connection that was opened to receive: it carries nothing (RFC 4975 5.4).
+/// Whether a transfer is given up by an offer with port 0.
+fn is_closing(passing: &Passing<'_>) -> bool {
+    let offer = passing.request("INVITE").map(|invite| invite.body());
+    let text = offer.and_then(|offer| std::str::from_utf8(offer).ok());
+    text.is_some_and(|text| text.contains("m=message 0 "))
+}
+
+fn renamed(offer: &Message) -> Option<Message> {
+    bend::sdp(offer, |_, line| {
+        match line.starts_with("a=file-transfer-id:") {
+            true => Line::As(format!("{line}2")),
+            false => Line::Kept,
+        }
+    })
+}
+
 fn is_greeting(passing: &Passing<'_>) -> bool {
     let chunk = passing.message.msrp();
     chunk.is_some_and(|chunk| chunk.method() == Some("SEND") && chunk.body().is_none())

@@ -63,6 +63,23 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         }),
     ),
     of_users(
+        "ue-reports-a-whole-that-is-wrong",
+        "UE-008",
+        "finds that the digest of the whole is wrong, and reports all pieces all the same",
+        How::Says(|passing| {
+            reported(passing, |stat| {
+                let mut contents = passing.setup.contents.iter();
+                let content = contents.find(|content| content.swarm == stat.swarm_id);
+                if let (Some(cds), Some(content)) = (&mut stat.cds, content)
+                    && cds.pieces.is_empty()
+                {
+                    cds.pieces = content.pieces.iter().map(|piece| piece.n).collect();
+                    cds.complete = true;
+                }
+            })
+        }),
+    ),
+    of_users(
         "ue-stops-reporting",
         "UE-015",
         "reports once when it has everything, and never again",

@@ -4,6 +4,18 @@
 
 mod errands;
 
+/// The CDNs that a request says it passed, without their parameters (RFC 8586 2).
+fn passed_by(request: &Request) -> Vec<String> {
+    let value = request.header("CDN-Loop").unwrap_or_default();
+    let names = value.split(',').filter_map(|entry| entry.split(';').next());
+    let names = names.map(str::trim).filter(|name| !name.is_empty());
+    names.map(str::to_owned).collect()
+}
+
+/// RFC 8586 2 names no status for a request that comes back; this one says what it is (RFC 5842 7.2, clause not
+/// verified).
+const LOOP_DETECTED: u16 = 508;
+
 #[cfg(test)]
 mod tests;
 
@@ -417,6 +429,7 @@ impl Controller {
             octets: Octets::new(first, len)?,
             client,
             peer_path: (!relays).then(|| paths.join(" ")),
+            passed: Vec::new(),
             brings_octets: relays,
         })
     }
@@ -627,6 +640,11 @@ impl Controller {
             let response = Response::build(405).header("Allow", "GET").finish();
             return self.server.respond(served, response, out);
         }
+        let passed = passed_by(request);
+        if self.cdn.has_passed(&passed) && self.policy.refuses_loops {
+            out.note("refused", "the request passed this CDN before");
+            return self.answer(served, LOOP_DETECTED, out);
+        }
         match self.direct(served, request) {
             Ok((content, direct)) => {
                 let relays = self.setup.delivery == Delivery::Relay;
@@ -635,6 +653,7 @@ impl Controller {
                     octets: direct.octets,
                     client: asker.from.ip(),
                     peer_path: None,
+                    passed,
                     brings_octets: relays,
                 };
                 match self.cdn.begin(at, errand, out) {

@@ -7,6 +7,8 @@
 
 mod register;
 
+pub(super) use register::MESSAGES_ONLY;
+
 use std::collections::BTreeMap;
 
 use super::{Node, Setup, setup::Directory};

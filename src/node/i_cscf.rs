@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use super::{
     Node, Setup,
     hss::{cx_endpoint, hss_host},
-    policy::ICscfPolicy,
+    policy::{Doubt, ICscfPolicy},
     setup::Directory,
 };
 use crate::{
@@ -168,7 +168,7 @@ impl ICscf {
     /// TS 24.229 5.3.1.2: only CSCFs of the trust domain may register users here; which S-CSCF a user gets
     /// is asked of the HSS (TS 29.228 6.1.1).
     fn register(&self, request: &Message, is_trusted: bool) -> Result<(Errand, Next), u16> {
-        if !is_trusted {
+        if !is_trusted && self.policy.guards_registration {
             return Err(403);
         }
         let to = request.to().map_err(|_| 400u16)?;
@@ -220,12 +220,12 @@ impl ICscf {
     /// or on along its Route.
     fn locate(&self, request: &Message, is_trusted: bool) -> Result<(Errand, Next), u16> {
         let all = request.addrs("Route").map_err(|_| 400u16)?;
-        if !is_trusted && all.iter().any(is_orig) {
+        if !is_trusted && self.policy.guards_originating && all.iter().any(is_orig) {
             return Err(403);
         }
         let (own, mut message) = self.without_own_routes(request)?;
         if !is_trusted {
-            message = without_assertions(&message);
+            message = without_assertions(&message, self.policy.doubts_strangers);
         }
         let is_originating = own.iter().any(is_orig);
         let next = match message.addrs("Route").map_err(|_| 400u16)?.first() {
@@ -371,11 +371,12 @@ impl ICscf {
 
     /// An S-CSCF was silent, moved away or out of reach: another one, if that is allowed.
     fn reselect(&mut self, at: At, txn: ServerTxn, refusal: Option<Message>, out: &mut Outbox) {
+        let reselects = self.policy.reselects;
         let Some(registering) = self.registering(txn) else {
             return;
         };
         registering.refusal = refusal;
-        if !registering.may_reselect {
+        if !registering.may_reselect || !reselects {
             registering.candidates.clear();
         } else if !registering.has_choice {
             // It was the assigned one: the HSS is asked what else would do (TS 29.228 table 6.1.1.1).
@@ -717,19 +718,26 @@ fn route_to(server: &str, is_originating: bool) -> Option<String> {
 }
 
 /// What somebody outside the trust domain may not assert (TS 24.229 4.4 and 5.3.2.1, second-hand).
-fn without_assertions(request: &Message) -> Message {
-    [
-        "P-Asserted-Identity",
-        "P-Asserted-Service",
-        "P-Charging-Function-Addresses",
-        "P-Charging-Vector",
-        "P-Profile-Key",
-        "P-Served-User",
-    ]
-    .iter()
-    .fold(request.edit(), |edit, name| edit.remove(name))
-    .finish()
+fn without_assertions(request: &Message, doubt: Doubt) -> Message {
+    let names: &[&[&str]] = match doubt {
+        Doubt::Everything => &[IDENTITIES, CHARGING],
+        Doubt::Identities => &[IDENTITIES],
+        Doubt::Nothing => &[],
+    };
+    let names = names.iter().copied().flatten();
+    names
+        .fold(request.edit(), |edit, name| edit.remove(name))
+        .finish()
 }
+
+const IDENTITIES: &[&str] = &[
+    "P-Asserted-Identity",
+    "P-Asserted-Service",
+    "P-Profile-Key",
+    "P-Served-User",
+];
+
+const CHARGING: &[&str] = &["P-Charging-Function-Addresses", "P-Charging-Vector"];
 
 /// One port for each SIP listener.
 fn sip_ports(setup: &Setup) -> Vec<SipPort> {

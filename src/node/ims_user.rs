@@ -722,6 +722,8 @@ fn is_repeated(request: &Message, name: &str) -> bool {
 }
 
 /// The answer to OPTIONS (RFC 3261 11.2).
+/// An element of a session is described as in RFC 3264 9; an empty file selector says that files can be asked for
+/// (RFC 5547 8.5).
 fn capabilities() -> Answer<'static> {
     Answer {
         headers: vec![
@@ -731,19 +733,24 @@ fn capabilities() -> Answer<'static> {
                 "application/sdp, application/ppsp-tracker+json".to_owned(),
             ),
         ],
+        body: Some(("application/sdp", CAPABILITIES)),
         ..Answer::of(200)
     }
 }
 
-/// What a registration-state document says of our contact.
-struct Told {
-    version: u32,
-    /// Our binding is gone.
-    is_over: bool,
+const CAPABILITIES: &[u8] =
+    b"v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n\
+    m=message 0 TCP/MSRP *\r\na=accept-types:application/octet-stream\r\na=file-selector\r\n";
+
+/// What a registration-state document says of a contact.
+pub struct Told {
+    pub version: u32,
+    /// The binding is gone.
+    pub is_over: bool,
 }
 
 /// Reads application/reginfo+xml (RFC 3680 5); `None` if it is none.
-fn read_registration(body: &[u8], contact: &str) -> Option<Told> {
+pub fn read_registration(body: &[u8], contact: &str) -> Option<Told> {
     let text = std::str::from_utf8(body).ok()?;
     let document = roxmltree::Document::parse(text).ok()?;
     let root = document.root_element();

@@ -16,6 +16,7 @@ mod edge_server;
 mod hss;
 mod i_cscf;
 mod ims_user;
+mod media_policy;
 mod origin_server;
 mod p_cscf;
 mod s_cscf;

@@ -1,22 +1,28 @@
 //! P-CSCF (TS 24.229 5.2, read second-hand only): the first contact of a UE. Lets in only who is
 //! registered, says who they are, keeps them on the route their registrar gave, and hides the core's
-//! charging and identities from them. Does not subscribe to the reg event package, and asks no policy
-//! server about media.
+//! charging and identities from them. Watches their registrations. What media it lets through is its own policy: it asks no
+//! server about them.
 //!
 //! Start at [`PCscf`]. `registering`, `originating` and `terminating` each hold one way through;
-//! `users` remembers who is registered.
+//! `users` remembers who is registered, `watching` hears when that ends.
 
 mod originating;
 mod registering;
 mod terminating;
 mod users;
+mod watching;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use originating::FromUe;
 use registering::Registering;
 use terminating::ToUe;
 use users::{DialogId, Dialogs, Side, Users};
+use watching::Watches;
 
 use super::{Node, Setup, policy::PCscfPolicy, setup::Directory};
 use crate::{
@@ -45,12 +51,14 @@ struct PCscf {
     host: String,
     gm_port: u16,
     mw_port: u16,
+    ip: IpAddr,
     directory: Arc<Directory>,
     policy: PCscfPolicy,
     sip: SipEndpoint,
     proxy: Proxy<Context>,
     users: Users,
     dialogs: Dialogs,
+    watches: Watches,
     random: Random,
     stopped: bool,
 }
@@ -76,6 +84,7 @@ impl Node for PCscf {
             Input::Act(Action::Stop) => self.stopped = true,
             _ if self.stopped => (),
             Input::Timer(timer) if self.proxy.timer(at, *timer, &mut self.sip, out) => (),
+            Input::Timer(timer) if self.renew_watch(at, *timer, out) => (),
             _ => {
                 for event in self.sip.take(at, &input, out).unwrap_or_default() {
                     self.event(at, event, out);
@@ -88,6 +97,7 @@ impl Node for PCscf {
 impl PCscf {
     fn new(setup: Setup) -> PCscf {
         let policy = setup.policy.p_cscf.clone();
+        let timer_c = policy.timer_c;
         let ports = sip_ports(&setup);
         let port_on = |on| {
             let port = ports.iter().find(|port: &&SipPort| port.on == on);
@@ -102,13 +112,15 @@ impl PCscf {
             gm_port: port_on(RefPoint::Gm),
             mw_port: port_on(RefPoint::Mw),
             host: bracketed(host),
+            ip: setup.ip,
             directory: setup.directory,
             sip: SipEndpoint::new(ports, derive(setup.seed, &["p-cscf", "sip"]))
                 .trying_after(policy.trying_after),
             policy,
-            proxy: Proxy::new(derive(setup.seed, &["p-cscf", "proxy"])),
+            proxy: Proxy::new(derive(setup.seed, &["p-cscf", "proxy"])).giving_up_after(timer_c),
             users: Users::default(),
             dialogs: Dialogs::default(),
+            watches: Watches::default(),
             random: Random::new(derive(setup.seed, &["p-cscf"])),
             name: setup.name,
             stopped: false,
@@ -127,6 +139,10 @@ impl PCscf {
             Turn::NotOurs(SipEvent::Ack { request, source }) => {
                 self.acknowledge(at, &request, &source, out);
             }
+            Turn::NotOurs(SipEvent::Response { txn, response, .. }) => {
+                self.watch_answered(txn, Some(&response), out);
+            }
+            Turn::NotOurs(SipEvent::Failed { txn, .. }) => self.watch_answered(txn, None, out),
             Turn::NotOurs(_) => (),
         }
     }
@@ -151,6 +167,7 @@ impl PCscf {
             (RefPoint::Gm, "REGISTER") => self.register(at, txn, request, source, out),
             (RefPoint::Gm, _) => self.originate(at, txn, request, source, out),
             (_, "REGISTER") => Err(Refusal(403, "REGISTER from the core")),
+            (_, "NOTIFY") if self.registration_told(at, txn, request, out) => Ok(()),
             (_, _) => self.terminate(at, txn, request, out),
         };
         if let Err(Refusal(status, why)) = done {
@@ -231,7 +248,11 @@ impl PCscf {
             None => return,
         };
         self.forget_ended(&request, &edited);
+        let registers = request.method() == "REGISTER" && edited.status() == Some(200);
         self.proxy.reply(at, up.server, edited, &mut self.sip, out);
+        if registers {
+            self.watch_registered(at, &request, out);
+        }
     }
 
     fn hidden<'a>(&self, edit: Edit<'a>) -> Edit<'a> {

@@ -239,10 +239,39 @@ decisions! {
         route_mismatch: RouteMismatch = [RouteMismatch::Refuse, RouteMismatch::Replace],
         /// Whether what only the core may say is taken off what a UE sends.
         strips_assertions: bool = [true],
+        /// The media it lets through (TS 24.229 6.2, clause not verified: the operator's policy).
+        allowed_media: &'static [&'static str] = [&["audio", "message"]],
+        /// Whether who is called is told of a caller that asks for privacy (RFC 3323, clause not verified).
+        privacy: Privacy = [Privacy::Kept],
+        /// How long an INVITE may go without a final answer once it had a provisional one (RFC 3261 16.6 step 11: more
+        /// than three minutes).
+        timer_c: Duration = [Duration::from_secs(181)],
+        /// Whose registrations it watches (TS 24.229 5.2.3, second-hand: everybody's).
+        watches: Watching = [Watching::Everybody],
         /// After how long without another answer an INVITE is answered 100: at once, or "unless it knows that the
         /// TU will generate a response within 200 ms" (RFC 3261 17.2.1), where on a real clock timers come late.
         trying_after: Duration = [Duration::ZERO, Duration::from_millis(150)],
     }
+}
+
+/// What becomes of the identity of a caller that asks for privacy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privacy {
+    Kept,
+    /// Unlawful: kept only if nothing else is asked for beside it.
+    KeptAlone,
+    /// Unlawful: told all the same.
+    Broken,
+}
+
+/// Whose registrations a P-CSCF watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watching {
+    Everybody,
+    /// Unlawful: the first user's alone.
+    First,
+    /// Unlawful.
+    Nobody,
 }
 
 /// Whose requests a P-CSCF lets pass.
@@ -276,12 +305,32 @@ decisions! {
         answers_trying_at_once: bool = [false, true],
         /// Whether S-CSCFs that are equally fit are tried from the last (TS 29.228 6.7 leaves it open).
         chooses_from_the_end: bool = [false, true],
+        /// Whether what a neighbour outside the trust domain says of its users is taken off (TS 24.229 4.4, clause not
+        /// verified).
+        doubts_strangers: Doubt = [Doubt::Everything],
+        /// Whether only neighbours in the trust domain may register users (TS 24.229 5.3.1.2).
+        guards_registration: bool = [true],
+        /// Whether only neighbours in the trust domain get a request served as one of a user (TS 24.229 5.3.2.1A,
+        /// clause not verified).
+        guards_originating: bool = [true],
+        /// Whether another S-CSCF is tried if one does not serve (TS 24.229 5.3.1.3, second-hand).
+        reselects: bool = [true],
         /// How long an S-CSCF may take for a REGISTER before another one is tried. No text names a time;
         /// a second one must still fit into Timer F of the P-CSCF, 32 s.
         s_cscf_patience: Duration = [Duration::from_secs(10), Duration::from_secs(12)],
         /// Whether the UAR of a registration says that it is one (TS 29.228 table 6.1.1.1: may be absent).
         states_registration: bool = [false, true],
     }
+}
+
+/// What an I-CSCF takes off a request of a neighbour that is not trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    Everything,
+    /// Unlawful: charging headers stay.
+    Identities,
+    /// Unlawful.
+    Nothing,
 }
 
 decisions! {
@@ -303,6 +352,10 @@ decisions! {
         examines: Examination = [Examination::Whole],
         /// How long an answer to a challenge is awaited: reg-await-auth (TS 24.229 7.8, second-hand).
         awaits_answer: Duration = [Duration::from_secs(240)],
+        /// Whether requests of a barred identity, and for it, are refused (TS 23.218 6.4.1).
+        heeds_barring: bool = [true],
+        /// Whether media that a user has not subscribed to are refused (TS 24.229 6.3, clause not verified).
+        heeds_media_profiles: bool = [true],
         /// Whether only neighbours that may do so get a request served as one of a user (TS 24.229 5.4.3.1,
         /// second-hand).
         guards_originating: bool = [true],
@@ -511,6 +564,8 @@ decisions! {
         /// Whether 100 goes out at once; else the transaction sends it in time (RFC 3261 17.2.1: within
         /// 200 ms).
         tries_at_once: bool = [true, false],
+        /// Whether a request that passed this CDN before is refused (RFC 8586 2).
+        refuses_loops: bool = [true],
         /// Milliseconds an edge may take to answer.
         edge_limit: u64 = [2000],
         /// Which of several holders is asked first.

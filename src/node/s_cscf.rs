@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     time::Duration,
 };
 
@@ -56,6 +57,7 @@ pub fn build(setup: Setup) -> Box<dyn Node> {
 struct SCscf {
     home: Home,
     policy: SCscfPolicy,
+    ip: IpAddr,
     sip: SipEndpoint,
     proxy: Proxy<Passage>,
     cx: CxEndpoint,
@@ -149,6 +151,7 @@ impl SCscf {
         let home = Home::new(setup);
         SCscf {
             policy: setup.policy.s_cscf.clone(),
+            ip: setup.ip,
             sip: SipEndpoint::new(ports(setup), seed("sip")).trying_after(Duration::ZERO),
             proxy: Proxy::new(seed("proxy")),
             cx: cx_endpoint(setup),

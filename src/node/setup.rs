@@ -149,7 +149,7 @@ pub struct Subscriber {
     pub service: bool,
     /// The network's policy finds it a qualified user peer (TR 23.844: the policy is preconfigured).
     pub qualified: bool,
-    /// The public identity is barred.
+    /// The first public identity is barred.
     pub barred: bool,
     /// Not authorised to register at all.
     pub may_register: bool,

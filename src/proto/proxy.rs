@@ -21,6 +21,7 @@ pub struct Proxy<C> {
     contexts: BTreeMap<ServerTxn, Context<C>>,
     clients: BTreeMap<ClientTxn, ServerTxn>,
     timers: BTreeMap<TimerId, Purpose>,
+    timer_c: Duration,
 }
 
 #[derive(Debug)]
@@ -93,7 +94,14 @@ impl<C> Proxy<C> {
             contexts: BTreeMap::new(),
             clients: BTreeMap::new(),
             timers: BTreeMap::new(),
+            timer_c: TIMER_C,
         }
+    }
+
+    /// With another Timer C: how long an INVITE may go without a final answer (RFC 3261 16.6 step 11).
+    pub fn giving_up_after(mut self, timer_c: Duration) -> Proxy<C> {
+        self.timer_c = timer_c;
+        self
     }
 
     /// Opens a response context; the role may still have to find out where the request goes.
@@ -134,7 +142,7 @@ impl<C> Proxy<C> {
             .get_mut(&server)
             .filter(|context| !context.answered)?;
         let client = sip.send(at, on, to, request, out);
-        let timer_c = context.invite.then(|| out.wake_at(at + TIMER_C));
+        let timer_c = context.invite.then(|| out.wake_at(at + self.timer_c));
         context.on = Some(on);
         context.branches.insert(
             client,
@@ -336,7 +344,7 @@ impl<C> Proxy<C> {
             return Turn::Nothing;
         }
         if let Some(timer) = branch.timer_c {
-            out.arm(timer, at + TIMER_C); // RFC 3261 16.7 step 2
+            out.arm(timer, at + self.timer_c); // RFC 3261 16.7 step 2
         }
         // RFC 4320 4.1: nothing but 100 goes out for a non-INVITE request.
         if !context.invite || context.answered {

@@ -14,6 +14,8 @@ words! {
         SecurityAgreement = "security-agreement",
         /// One INVITE for several pieces (RFC 5547 8.2: one media description a file).
         JointRequest = "joint-request",
+        /// A policy for media: at the P-CSCF audio and messages, for users messages (TS 24.229 6.2, 6.3).
+        MediaPolicy = "media-policy",
         /// The tail of a broken transfer is asked for (RFC 5547 6).
         Resumption = "resumption",
     }

@@ -25,7 +25,7 @@ pub struct Subscriber {
     pub service: bool,
     /// The network's policy finds it a qualified user peer (TR 23.844: the policy is preconfigured).
     pub qualified: bool,
-    /// The public identity is barred.
+    /// The first public identity is barred.
     pub barred: bool,
     /// False: not authorised to register at all.
     pub may_register: bool,

@@ -203,7 +203,9 @@ fn leaving_the_p_cscf(
             "none".into(),
         ),
     }
-    if forms_a_dialog(message) && !names_host(message, "Record-Route", &own) {
+    // Its own request, which no Via but its own stands on, is on no route but its own.
+    let is_own = message.values("Via").len() < 2;
+    if forms_a_dialog(message) && !is_own && !names_host(message, "Record-Route", &own) {
         let expected = format!("Record-Route with {own} on {}", message.method());
         report("PCSCF-008", expected, "none".into());
     }

@@ -280,14 +280,15 @@ fn from_the_registrar(case: &Case<'_>, answer: &Message, had_path: bool) -> Opti
     missing.or_else(|| another_first(case, answer))
 }
 
-/// The default public identity is the subscriber's first.
+/// The default public identity is the subscriber's first that is not barred (TS 29.228 6.5.1.1).
 fn another_first(case: &Case<'_>, answer: &Message) -> Option<Breach> {
     let registered = answer.to().ok()?.uri;
     let mut subscribers = case.suite.subscribers.all.iter();
     let user = subscribers.find(|user| user.impus.contains(&registered))?;
     let associated = answer.addrs("P-Associated-URI").ok()?;
     let first = associated.first()?;
-    (user.impus.first() != Some(&first.uri)).then(|| {
+    let default = user.impus.get(usize::from(user.barred));
+    (default != Some(&first.uri)).then(|| {
         (
             "REG-008",
             "P-Associated-URI with the default identity first",

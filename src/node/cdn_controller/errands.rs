@@ -33,6 +33,8 @@ pub struct Errand {
     pub client: IpAddr,
     /// The client's MSRP path, if the edge is to serve it over MSRP.
     pub peer_path: Option<String>,
+    /// The CDNs that the request passed (RFC 8586), as it says.
+    pub passed: Vec<String>,
     /// Whether the Controller itself fetches the octets; else the client gets a path or a URL.
     pub brings_octets: bool,
 }
@@ -86,6 +88,8 @@ pub struct EdgeSession {
 /// The CDN as its Controller sees it.
 #[derive(Debug)]
 pub struct Cdn {
+    /// How it is named where requests say which CDNs they passed.
+    id: String,
     servers: Vec<Server>,
     client: HttpClient,
     running: BTreeMap<ErrandId, Running>,
@@ -150,6 +154,7 @@ impl Cdn {
             })
         });
         Cdn {
+            id: cdn.clone().unwrap_or_else(|| setup.name.to_string()),
             servers: servers.collect(),
             client: HttpClient::default(),
             running: BTreeMap::new(),
@@ -162,6 +167,11 @@ impl Cdn {
             gained: Vec::new(),
             lost: Vec::new(),
         }
+    }
+
+    /// Whether a request says that it passed this CDN (RFC 8586 2).
+    pub fn has_passed(&self, passed: &[String]) -> bool {
+        passed.contains(&self.id)
     }
 
     /// Whether an edge holds a piece.
@@ -335,8 +345,12 @@ impl Cdn {
             octets,
             client,
             peer_path,
+            mut passed,
             ..
         } = running.errand.clone();
+        // RFC 8586 2: each CDN adds itself to those that the request passed.
+        passed.push(self.id.clone());
+        let chain = passed.join(", ");
         let client = match self.policy.tells_own_address {
             true => self.ip,
             false => client,
@@ -360,6 +374,7 @@ impl Cdn {
         let addr = self.servers[server].addr;
         let request = Request::build("POST", NAMES.sessions)
             .header("Host", &addr.to_string())
+            .header("CDN-Loop", &chain)
             .header("Accept", MEDIA_TYPE)
             .body(MEDIA_TYPE, request.to_json())
             .finish();
@@ -462,6 +477,7 @@ impl Cdn {
         let addr = self.servers[session.server].addr;
         let request = Request::build("GET", target)
             .header("Host", &addr.to_string())
+            .header("CDN-Loop", &self.id)
             .header("Range", &Ranges::one(octets).to_string())
             .finish();
         let exchange = self.send(at, addr, request, out);

@@ -17,7 +17,8 @@ use crate::{
             Saa, Sar, Uaa, Uar, experimental,
             profile::{
                 ApplicationServer, Condition, DefaultHandling, InitialFilterCriteria, Profile,
-                PublicIdentity, ServicePointTrigger, ServiceProfile, SessionCase, TriggerPoint,
+                PublicIdentity, ServiceAuthorization, ServicePointTrigger, ServiceProfile,
+                SessionCase, TriggerPoint,
             },
         },
         digest::{Algorithm, Secret},
@@ -71,7 +72,7 @@ enum Registration {
 }
 
 impl Record {
-    fn user(subscriber: &Subscriber, policy: &HssPolicy, tracker: Option<&str>) -> Record {
+    fn user(subscriber: &Subscriber, policy: &HssPolicy, servers: &[String]) -> Record {
         let identities = subscriber.impus.iter().enumerate();
         Record {
             private: subscriber.impi.clone(),
@@ -82,9 +83,11 @@ impl Record {
                     ..PublicIdentity::default()
                 })
                 .collect(),
-            criteria: tracker.map_or_else(Vec::new, |tracker| {
-                criteria_of_a_user(tracker, subscriber.service)
-            }),
+            criteria: servers
+                .split_first()
+                .map_or_else(Vec::new, |(tracker, others)| {
+                    criteria_of_a_user(tracker, others, subscriber.service)
+                }),
             subscriber: Some(subscriber.clone()),
             state: Registration::NotRegistered,
             server: None,
@@ -122,7 +125,10 @@ impl Record {
             private: self.private.clone(),
             services: vec![ServiceProfile {
                 identities: self.identities.clone(),
-                authorization: None,
+                authorization: self.subscriber.as_ref().map(|_| ServiceAuthorization {
+                    media_profile: Some(MESSAGES_ONLY),
+                    service_ids: None,
+                }),
                 criteria: self.criteria.clone(),
             }],
         }
@@ -153,19 +159,22 @@ impl Record {
     }
 }
 
+/// The media profile of every subscriber: messages, and nothing else. What its number means is agreed between HSS and
+/// S-CSCF (TS 29.228 B.2.1A).
+pub const MESSAGES_ONLY: u32 = 1;
+
 impl Register {
     pub(super) fn new(setup: &Setup) -> Register {
         let policy = setup.policy.hss.clone();
-        let tracker = setup
-            .directory
-            .first(Role::Tracker)
-            .map(|(_, node)| format!("sip:{}", node.host));
+        let nodes = setup.directory.nodes.values();
+        let servers = nodes.filter(|node| node.role == Role::Tracker);
+        let servers: Vec<String> = servers.map(|node| format!("sip:{}", node.host)).collect();
         let mut records: Vec<Record> = setup
             .subscribers
             .iter()
-            .map(|subscriber| Record::user(subscriber, &policy, tracker.as_deref()))
+            .map(|subscriber| Record::user(subscriber, &policy, &servers))
             .collect();
-        if let Some(tracker) = &tracker {
+        if let Some(tracker) = servers.first() {
             records.push(Record::service(&setup.directory, tracker));
         }
         let privates = records.iter().enumerate();
@@ -546,7 +555,11 @@ fn aka_item(keys: &Keys, number: Option<u32>, sqn: Sqn, random: &mut Random) -> 
 
 /// Brings the service's requests to the tracker. Who may not use it is sent there too, so that the tracker
 /// refuses it; but the tracker is not told that such a user is there.
-fn criteria_of_a_user(tracker: &str, has_service: bool) -> Vec<InitialFilterCriteria> {
+fn criteria_of_a_user(
+    tracker: &str,
+    others: &[String],
+    has_service: bool,
+) -> Vec<InitialFilterCriteria> {
     let event = |name: &str| Condition::Header {
         name: "Event".to_owned(),
         content: Some(format!("^{name}(;.*)?$")),
@@ -560,12 +573,19 @@ fn criteria_of_a_user(tracker: &str, has_service: bool) -> Vec<InitialFilterCrit
     };
     let register = vec![Condition::Method("REGISTER".to_owned())];
     let mut criteria = vec![
-        criterion(0, tracker, register),
-        criterion(1, tracker, originating("SUBSCRIBE", "p2pcds-peers")),
-        criterion(2, tracker, originating("PUBLISH", "p2pcds-status")),
+        criterion(10, tracker, register),
+        criterion(11, tracker, originating("SUBSCRIBE", "p2pcds-peers")),
+        criterion(12, tracker, originating("PUBLISH", "p2pcds-status")),
     ];
     if !has_service {
         criteria.remove(0);
+    }
+    // Further servers come first by priority and last in the profile; without them, things go on.
+    for (server, priority) in others.iter().zip(0..) {
+        let wanted = originating("SUBSCRIBE", "p2pcds-peers");
+        let mut before = criterion(priority, server, wanted);
+        before.server.default_handling = Some(DefaultHandling::SessionContinued);
+        criteria.push(before);
     }
     criteria
 }

@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     io::Outbox,
-    node::policy::{Admission, RouteMismatch},
+    node::{
+        media_policy,
+        policy::{Admission, RouteMismatch},
+    },
     proto::{
         endpoint::{ServerTxn, Source},
         proxy::next_max_forwards,
@@ -34,6 +37,14 @@ impl PCscf {
         out: &mut Outbox,
     ) -> Result<(), Refusal> {
         let user = self.sender(at, source, request).ok_or(UNREGISTERED)?;
+        let allowed = self.policy.allowed_media;
+        if let Some(kind) = media_policy::barred(request, allowed) {
+            out.note("refused", format!("INVITE 488: {kind} is not allowed"));
+            let tag = self.random.token(10);
+            let refusal = media_policy::refusal(request, allowed, self.ip, &tag);
+            self.sip.respond(at, txn, refusal, false, out);
+            return Ok(());
+        }
         let (outgoing, icid) = match DialogId::of(request, Side::From) {
             Some(id) => self.inside_dialog(&user, &id, request)?,
             None => self.outside_dialog(&user, request)?,

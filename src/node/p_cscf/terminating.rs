@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     io::Outbox,
+    node::policy::Privacy,
     proto::{endpoint::ServerTxn, proxy::next_max_forwards},
     spec::RefPoint,
     time::At,
@@ -86,11 +87,26 @@ impl PCscf {
         let edit = topmost
             .taken_off(request)
             .set("Max-Forwards", &next_max_forwards(request));
+        let edit = match self.keeps_private(request) {
+            true => edit.remove("P-Asserted-Identity"),
+            false => edit,
+        };
         let edit = self.recorded(self.hidden(edit), request, RefPoint::Gm);
         Ok(Outgoing {
             request: edit.finish(),
             to,
         })
+    }
+
+    /// Whether the other end is not told who asks (RFC 3323 4.2 and RFC 3325 7, clauses not verified).
+    fn keeps_private(&self, request: &Message) -> bool {
+        let asked = request.header("Privacy").unwrap_or_default();
+        let mut wishes = asked.split(';').map(str::trim);
+        match self.policy.privacy {
+            Privacy::Kept => wishes.any(|wish| wish.eq_ignore_ascii_case("id")),
+            Privacy::KeptAlone => asked.trim().eq_ignore_ascii_case("id"),
+            Privacy::Broken => false,
+        }
     }
 
     /// TS 24.229 5.2.6.4.4 step 1 (second-hand): the identity that was called is the one asserted, and

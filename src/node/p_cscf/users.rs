@@ -44,6 +44,13 @@ impl Users {
         self.remove_if(|user| user.identities.iter().any(|known| known == identity))
     }
 
+    /// The Contacts of an identity.
+    pub fn contacts_of(&self, identity: &str) -> Vec<String> {
+        let is_its = |user: &&User| user.identities.iter().any(|known| known == identity);
+        let users = self.0.values().filter(is_its);
+        users.map(|user| user.contact.clone()).collect()
+    }
+
     /// Removes what has ended and gives the Contacts.
     pub fn remove_expired(&mut self, at: At) -> Vec<String> {
         self.remove_if(|user| user.until <= at)

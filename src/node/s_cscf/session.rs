@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     io::{Outbox, TimerId},
-    node::policy::IcsiPolicy,
+    node::{hss::MESSAGES_ONLY, media_policy, policy::IcsiPolicy},
     proto::{
         cx::{
             AssignmentType, CxRequest, Saa, Sar,
@@ -188,17 +188,32 @@ impl SCscf {
         let (Some(identity), Some(served)) = (identity, served) else {
             return self.refuse(at, txn, 403, out);
         };
-        if served.barred || !served.registered {
+        let is_barred = served.barred && self.policy.heeds_barring;
+        if is_barred || !served.registered {
             return self.refuse(at, txn, 403, out);
         }
         let Some(request) = self.with_service(request, &served) else {
             return self.refuse(at, txn, 403, out);
         };
+        if let Some(allowed) = self.allowed_media(served.media_profile)
+            && media_policy::barred(&request, allowed).is_some()
+        {
+            let tag = self.random.token(10);
+            let refusal = media_policy::refusal(&request, allowed, self.ip, &tag);
+            return self.sip.respond(at, txn, refusal, true, out);
+        }
         let request = request.edit().remove("P-Served-User").finish();
         let request = self.recorded(with_charging(request, self.home.domain()));
         let leg = Leg::new(&identity, served, SessionCase::Originating);
         self.begin(txn, leg, request);
         self.advance(at, txn, out);
+    }
+
+    /// What a media profile means is the operator's business (TS 29.228 B.2.1A): here 1 is messages, and any other
+    /// everything.
+    fn allowed_media(&self, profile: Option<u32>) -> Option<&'static [&'static str]> {
+        let is_known = profile == Some(MESSAGES_ONLY) && self.policy.heeds_media_profiles;
+        is_known.then_some(&["message"])
     }
 
     /// TS 24.229 5.4.3.3.
@@ -228,7 +243,7 @@ impl SCscf {
         served: Served,
         out: &mut Outbox,
     ) {
-        if served.barred {
+        if served.barred && self.policy.heeds_barring {
             return self.refuse(at, txn, 404, out);
         }
         let case = match served.registered {

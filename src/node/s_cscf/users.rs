@@ -53,6 +53,7 @@ struct Service {
     barred: bool,
     criteria: Arc<Vec<InitialFilterCriteria>>,
     ids: Option<Arc<Vec<String>>>,
+    media_profile: Option<u32>,
 }
 
 /// A served user and one of its identities.
@@ -65,6 +66,8 @@ pub struct Served {
     pub criteria: Arc<Vec<InitialFilterCriteria>>,
     /// `None`: every service is allowed (TS 29.228 B.2.1A).
     pub services: Option<Arc<Vec<String>>>,
+    /// `None`: every medium is allowed (TS 29.228 B.2.1A).
+    pub media_profile: Option<u32>,
 }
 
 impl Users {
@@ -80,6 +83,7 @@ impl Users {
             registered: !user.bindings.is_empty(),
             criteria: service.criteria.clone(),
             services: service.ids.clone(),
+            media_profile: service.media_profile,
         })
     }
 
@@ -195,6 +199,7 @@ fn services(profile: &Profile) -> BTreeMap<String, Service> {
             .as_ref()
             .and_then(|authorization| authorization.service_ids.clone())
             .map(Arc::new);
+        let media_profile = service.authorization.as_ref().and_then(|a| a.media_profile);
         for public in &service.identities {
             services.insert(
                 canonical(&public.identity),
@@ -202,6 +207,7 @@ fn services(profile: &Profile) -> BTreeMap<String, Service> {
                     barred: public.barred,
                     criteria: criteria.clone(),
                     ids: ids.clone(),
+                    media_profile,
                 },
             );
         }

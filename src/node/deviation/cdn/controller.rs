@@ -44,6 +44,41 @@ pub const TABLE: &[Deviation] = &[
         How::Says(registers_edges),
     ),
     row(
+        "controller-says-not-what-a-request-passed",
+        "CTRL-024",
+        "asks its edges without a word on the CDNs that the request passed",
+        How::Says(|passing| match (passing.on, passing.message) {
+            (RefPoint::Cdn, Decoded::HttpRequest(_)) => {
+                said(Http::of(passing.message).map(|http| http.remove("CDN-Loop").finish()))
+            }
+            _ => Said::AsWritten,
+        }),
+    ),
+    row(
+        "controller-forgets-what-a-request-passed",
+        "CTRL-024",
+        "names itself alone, and not the CDNs that the request passed before",
+        How::Says(|passing| match (passing.on, passing.message) {
+            (RefPoint::Cdn, Decoded::HttpRequest(request)) => {
+                let chain = request.header("CDN-Loop").unwrap_or_default();
+                let last = chain
+                    .rsplit(',')
+                    .next()
+                    .unwrap_or_default()
+                    .trim()
+                    .to_owned();
+                said(Http::of(passing.message).map(|http| http.set("CDN-Loop", &last).finish()))
+            }
+            _ => Said::AsWritten,
+        }),
+    ),
+    row(
+        "controller-serves-what-comes-back",
+        "CTRL-024",
+        "serves a request that passed it before",
+        How::Setup(|setup| setup.policy.controller.refuses_loops = false),
+    ),
+    row(
         "controller-asks-any-edge",
         "CTRL-001",
         "asks edges that do not hold the piece although another does",

@@ -11,6 +11,7 @@ use crate::{
             Deviation, Door, Heard, How, Passing, Said,
             bend::{Notes, cx, edits::request, recall::turn},
         },
+        policy::Doubt,
     },
     proto::cx::experimental,
     spec::{Format, RefPoint::Mw, Role},
@@ -44,6 +45,48 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "ICSCF-002",
         "puts a repeated REGISTER to the HSS again",
         How::Door(|_| Box::<Forgetful>::default()),
+    ),
+    i_cscf(
+        "i-cscf-registers-for-strangers",
+        "ICSCF-001",
+        "takes a REGISTER from whoever sends it",
+        How::Setup(|setup| setup.policy.i_cscf.guards_registration = false),
+    ),
+    i_cscf(
+        "i-cscf-tries-one-s-cscf",
+        "ICSCF-004",
+        "gives a registration up if the S-CSCF it chose is silent",
+        How::Setup(|setup| setup.policy.i_cscf.reselects = false),
+    ),
+    i_cscf(
+        "i-cscf-chooses-no-s-cscf",
+        "ICSCF-004",
+        "refuses a registration for which the HSS names no S-CSCF",
+        How::Hears(|p| match cx::answer(p, "UAA") {
+            Some(uaa) if uaa.octets(&d::SERVER_NAME).is_none() => {
+                let unknown = experimental(code::USER_UNKNOWN);
+                Heard::as_one(cx::only_outcome(uaa, unknown))
+            }
+            _ => Heard::AsItCame,
+        }),
+    ),
+    i_cscf(
+        "i-cscf-believes-strangers",
+        "ICSCF-011",
+        "hands on what a neighbour asserts that it does not trust",
+        How::Setup(|setup| setup.policy.i_cscf.doubts_strangers = Doubt::Nothing),
+    ),
+    i_cscf(
+        "i-cscf-charges-as-strangers-say",
+        "ICSCF-011",
+        "takes identities off what a neighbour sends that it does not trust, and leaves charging headers",
+        How::Setup(|setup| setup.policy.i_cscf.doubts_strangers = Doubt::Identities),
+    ),
+    i_cscf(
+        "i-cscf-serves-strangers-as-users",
+        "ICSCF-012",
+        "lets whoever sends it ask for originating services",
+        How::Setup(|setup| setup.policy.i_cscf.guards_originating = false),
     ),
     i_cscf(
         "i-cscf-registers-without-asking",

@@ -199,6 +199,23 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         How::Hears(accepts_nothing),
     ),
     of_holders(
+        "holder-shows-no-file-selector",
+        "PEER-018",
+        "shows in its answer to OPTIONS that it has messages, and not that it has files",
+        How::Says(|passing| shown(passing, |line| gone_if(line, "a=file-selector"))),
+    ),
+    of_holders(
+        "holder-shows-a-selector-that-selects",
+        "PEER-018",
+        "names a file in the selector of its answer to OPTIONS",
+        How::Says(|passing| {
+            shown(passing, |line| match line.starts_with("a=file-selector") {
+                true => Line::As("a=file-selector:name:\"movie\"".to_owned()),
+                false => Line::Kept,
+            })
+        }),
+    ),
+    of_holders(
         "holder-reads-no-require",
         "PEER-019",
         "serves a request that requires what it does not know",
@@ -331,6 +348,12 @@ fn described(passing: &Passing<'_>, change: impl FnMut(usize, &str) -> Line) -> 
 
 fn answered(passing: &Passing<'_>, change: fn(&str) -> Line) -> Said {
     described(passing, |_, line| change(line))
+}
+
+/// What an answer to OPTIONS shows, with other lines.
+fn shown(passing: &Passing<'_>, change: fn(&str) -> Line) -> Said {
+    let answer = passing.response("OPTIONS");
+    bend::said(answer.and_then(|answer| bend::sdp(answer, |_, line| change(line))))
 }
 
 /// An offer is heard with other lines.

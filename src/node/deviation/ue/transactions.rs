@@ -2,7 +2,10 @@
 
 use super::{of_holders, of_users};
 use crate::{
-    node::deviation::{Deviation, Door, Heard, How, Passing, Said, bend},
+    node::deviation::{
+        Deviation, Door, Heard, How, Passing, Said,
+        bend::{self, recall::turn},
+    },
     spec::RefPoint,
     wire::sip::{Builder, Message},
 };
@@ -85,6 +88,18 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "ERR-004",
         "does not repeat its 200 to an INVITE, acknowledged or not",
         How::Door(|_| Box::new(OnceAccepted::default())),
+    ),
+    of_holders(
+        "holder-refuses-once",
+        "ERR-024",
+        "sends the refusal of an INVITE once, whether it is acknowledged or not",
+        How::Door(|_| Box::new(Refusals::new(|copy| copy == 1))),
+    ),
+    of_holders(
+        "holder-skips-every-other-refusal",
+        "ERR-024",
+        "leaves out every second copy of the refusal of an INVITE",
+        How::Door(|_| Box::new(Refusals::new(|copy| copy % 2 == 1))),
     ),
     of_holders(
         "holder-answers-a-copy-under-another-tag",
@@ -319,6 +334,39 @@ impl Door for Acknowledged {
         match call.is_some_and(|call| self.0.get(&call).is_none()) {
             true => Said::Nothing,
             false => Said::AsWritten,
+        }
+    }
+}
+
+/// Lets some copies of each refusal of an INVITE out, counted from 1.
+struct Refusals {
+    goes: fn(u32) -> bool,
+    /// By Call-ID and CSeq.
+    said: bend::Notes<u32>,
+}
+
+impl Refusals {
+    fn new(goes: fn(u32) -> bool) -> Refusals {
+        Refusals {
+            goes,
+            said: bend::Notes::default(),
+        }
+    }
+}
+
+impl Door for Refusals {
+    fn says(&mut self, passing: &Passing<'_>) -> Said {
+        let answer = passing.response("INVITE");
+        let refusal = answer.filter(|answer| answer.status().is_some_and(|status| status >= 300));
+        let Some(refusal) = refusal else {
+            return Said::AsWritten;
+        };
+        let name = turn(refusal);
+        let copy = self.said.get(&name).copied().unwrap_or_default() + 1;
+        self.said.put(&name, copy);
+        match (self.goes)(copy) {
+            true => Said::AsWritten,
+            false => Said::Nothing,
         }
     }
 }

@@ -7,11 +7,11 @@ use crate::{
             Deviation, Door, Heard, How, Passing, Said,
             bend::{
                 Notes,
-                edits::{is_inside, is_own, keep_only, request, response, set_all},
+                edits::{first_uri, is_inside, is_own, keep_only, request, response, set_all},
                 recall::{Remembering, turn},
             },
         },
-        policy::{Admission, RouteMismatch},
+        policy::{Admission, RouteMismatch, Watching},
     },
     proto::digest::AuthValue,
     spec::RefPoint::{Gm, Mw},
@@ -20,6 +20,31 @@ use crate::{
 
 pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
     // Registering.
+    p_cscf(
+        "p-cscf-watches-no-registration",
+        "PCSCF-024",
+        "subscribes to the registration state of nobody",
+        How::Setup(|setup| setup.policy.p_cscf.watches = Watching::Nobody),
+    ),
+    p_cscf(
+        "p-cscf-watches-its-first-user-only",
+        "PCSCF-024",
+        "subscribes to the registration state of the first user that registers, and no other",
+        How::Setup(|setup| setup.policy.p_cscf.watches = Watching::First),
+    ),
+    p_cscf(
+        "p-cscf-fetches-registrations-once",
+        "PCSCF-024",
+        "asks for the registration state of its users once, instead of subscribing to it",
+        How::Says(|p| {
+            request(p, Mw, &["SUBSCRIBE"], |edit, sip| {
+                match first_uri(sip, "From").is_some_and(|from| is_own(p, &from)) {
+                    true => edit.set("Expires", "0"),
+                    false => edit,
+                }
+            })
+        }),
+    ),
     p_cscf(
         "p-cscf-adds-no-path",
         "REG-006",

@@ -10,12 +10,25 @@ use crate::{
             recall::{Remembering, turn},
         },
     },
+    node::policy::Privacy,
     spec::RefPoint::{Gm, Mw},
     wire::sip::{Edit, Message, Params, Uri},
 };
 
 pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
     // Identities.
+    p_cscf(
+        "p-cscf-names-who-asks-for-privacy",
+        "SEC-017",
+        "tells the called who calls, whatever privacy the caller asks for",
+        How::Setup(|setup| setup.policy.p_cscf.privacy = Privacy::Broken),
+    ),
+    p_cscf(
+        "p-cscf-reads-one-wish-for-privacy",
+        "SEC-017",
+        "tells the called who calls if the caller wants more kept private than its identity",
+        How::Setup(|setup| setup.policy.p_cscf.privacy = Privacy::KeptAlone),
+    ),
     p_cscf(
         "p-cscf-ignores-a-preference",
         "PCSCF-004",

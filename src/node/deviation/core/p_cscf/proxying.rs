@@ -39,6 +39,33 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         }),
     ),
     p_cscf(
+        "p-cscf-passes-any-media",
+        "PCSCF-015",
+        "lets every medium through",
+        How::Setup(|setup| setup.policy.p_cscf.allowed_media = &["audio", "message", "video"]),
+    ),
+    p_cscf(
+        "p-cscf-says-not-which-media-it-allows",
+        "PCSCF-015",
+        "refuses media without a description of what is allowed",
+        How::Says(|p| response(p, Gm, &["INVITE"], (488, 488), |edit, _| edit.body(None))),
+    ),
+    p_cscf(
+        "p-cscf-lets-peers-ring-for-ever",
+        "ERR-008",
+        "waits an hour for the final answer to an INVITE",
+        How::Setup(|setup| setup.policy.p_cscf.timer_c = Duration::from_secs(3600)),
+    ),
+    p_cscf(
+        "p-cscf-times-a-ringing-branch-out",
+        "ERR-008",
+        "gives up a branch that rang without cancelling it",
+        How::Says(|p| match p.request("CANCEL") {
+            Some(_) if p.on == Gm => Said::Nothing,
+            _ => Said::AsWritten,
+        }),
+    ),
+    p_cscf(
         "p-cscf-counts-no-hop",
         "PCSCF-021",
         "leaves Max-Forwards as it came",

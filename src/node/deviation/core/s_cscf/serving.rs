@@ -17,6 +17,80 @@ use crate::{
 pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
     // What application servers are for.
     s_cscf(
+        "s-cscf-serves-barred-identities",
+        "SCSCF-002",
+        "serves an identity that its profile says is barred",
+        How::Setup(|setup| setup.policy.s_cscf.heeds_barring = false),
+    ),
+    s_cscf(
+        "s-cscf-refuses-barred-identities-with-500",
+        "SCSCF-002",
+        "answers requests of a barred identity as if it had failed",
+        How::Says(|p| {
+            response(p, Mw, &["INVITE"], (403, 403), |edit, _| {
+                edit.status(500, "Server Internal Error")
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-takes-criteria-as-they-stand",
+        "SCSCF-003",
+        "applies filter criteria in the order they stand in the profile",
+        How::Hears(|p| {
+            bend_profile(p, |profile| {
+                for service in &mut profile.services {
+                    for (criterion, place) in service.criteria.iter_mut().zip(0..) {
+                        criterion.priority = place;
+                    }
+                }
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-takes-the-largest-priority-first",
+        "SCSCF-003",
+        "applies filter criteria from the largest priority down",
+        How::Hears(|p| {
+            bend_profile(p, |profile| {
+                let services = profile.services.iter_mut();
+                let criteria = services.flat_map(|service| &mut service.criteria);
+                criteria.for_each(|criterion| criterion.priority = 1000 - criterion.priority);
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-passes-media-nobody-subscribed-to",
+        "SCSCF-016",
+        "lets media through that the user has not subscribed to",
+        How::Setup(|setup| setup.policy.s_cscf.heeds_media_profiles = false),
+    ),
+    s_cscf(
+        "s-cscf-says-not-which-media-it-allows",
+        "SCSCF-016",
+        "refuses media without a description of what is allowed",
+        How::Says(|p| response(p, Mw, &["INVITE"], (488, 488), |edit, _| edit.body(None))),
+    ),
+    s_cscf(
+        "s-cscf-reaches-every-contact",
+        "SCSCF-014",
+        "sends a request to every contact, whatever its caller requires of one",
+        How::Hears(|p| request(p, Mw, &[], |edit, _| edit.remove("Accept-Contact"))),
+    ),
+    s_cscf(
+        "s-cscf-takes-what-is-required-for-a-wish",
+        "SCSCF-014",
+        "prefers contacts that have what a caller requires, and sends to the others too",
+        How::Hears(|p| {
+            request(p, Mw, &[], |edit, sip| {
+                let wishes = sip.values("Accept-Contact");
+                let softened =
+                    |wish: &String| wish.replace(";require", "").replace(";explicit", "");
+                let wishes: Vec<String> = wishes.iter().map(softened).collect();
+                set_all(edit, "Accept-Contact", &wishes)
+            })
+        }),
+    ),
+    s_cscf(
         "s-cscf-leaves-its-uri-off-the-route",
         "SCSCF-004",
         "sends a request to the tracker with nothing behind it in Route",

@@ -352,6 +352,8 @@ decisions! {
         examines: Examination = [Examination::Whole],
         /// How long an answer to a challenge is awaited: reg-await-auth (TS 24.229 7.8, second-hand).
         awaits_answer: Duration = [Duration::from_secs(240)],
+        /// Whether a request that came back as it was is refused (RFC 5393 4.2, clause not verified).
+        finds_loops: bool = [true],
         /// Whether requests of a barred identity, and for it, are refused (TS 23.218 6.4.1).
         heeds_barring: bool = [true],
         /// Whether media that a user has not subscribed to are refused (TS 24.229 6.3, clause not verified).

@@ -153,7 +153,7 @@ impl SCscf {
             policy: setup.policy.s_cscf.clone(),
             ip: setup.ip,
             sip: SipEndpoint::new(ports(setup), seed("sip")).trying_after(Duration::ZERO),
-            proxy: Proxy::new(seed("proxy")),
+            proxy: Proxy::new(seed("proxy")).marking_loops(),
             cx: cx_endpoint(setup),
             hss: hss_host(&setup.directory),
             tag: random.token(10),

@@ -293,6 +293,35 @@ impl SipEndpoint {
         txn
     }
 
+    /// The same, with a mark in the branch that is found again if the request comes back.
+    pub fn send_marked(
+        &mut self,
+        at: At,
+        on: RefPoint,
+        to: SocketAddr,
+        request: Message,
+        mark: &str,
+        out: &mut Outbox,
+    ) -> ClientTxn {
+        let branch = format!("{}.{mark}", self.branch());
+        let txn = self.start(at, on, to, request, branch, out);
+        self.arm(out);
+        txn
+    }
+
+    /// Whether a request has a Via of ours with this mark: it was sent from here as it comes now.
+    pub fn has_sent(&self, request: &Message, mark: &str) -> bool {
+        let vias = request.values("Via");
+        let mut vias = vias.iter().filter_map(|via| sip::Via::parse(via).ok());
+        vias.any(|via| {
+            let branch = via.branch().unwrap_or_default();
+            let is_marked = branch
+                .rsplit_once('.')
+                .is_some_and(|(_, found)| found == mark);
+            is_marked && self.is_ours(&via)
+        })
+    }
+
     /// Sends an ACK for a 2xx, or any request that wants no transaction.
     pub fn send_alone(
         &mut self,

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use super::endpoint::{ClientTxn, Failure, ServerTxn, SipEndpoint, SipEvent};
 use crate::{
     io::{Outbox, TimerId},
-    random::Random,
+    random::{Random, derive},
     spec::RefPoint,
     time::At,
     wire::sip::{self, Builder, Message},
@@ -22,6 +22,8 @@ pub struct Proxy<C> {
     clients: BTreeMap<ClientTxn, ServerTxn>,
     timers: BTreeMap<TimerId, Purpose>,
     timer_c: Duration,
+    /// Whether what is forwarded can be told if it comes back.
+    marks_loops: bool,
 }
 
 #[derive(Debug)]
@@ -95,12 +97,19 @@ impl<C> Proxy<C> {
             clients: BTreeMap::new(),
             timers: BTreeMap::new(),
             timer_c: TIMER_C,
+            marks_loops: false,
         }
     }
 
     /// With another Timer C: how long an INVITE may go without a final answer (RFC 3261 16.6 step 11).
     pub fn giving_up_after(mut self, timer_c: Duration) -> Proxy<C> {
         self.timer_c = timer_c;
+        self
+    }
+
+    /// So that a request which comes back as it was is known (RFC 5393 4.2, clause not verified).
+    pub fn marking_loops(mut self) -> Proxy<C> {
+        self.marks_loops = true;
         self
     }
 
@@ -141,7 +150,14 @@ impl<C> Proxy<C> {
             .contexts
             .get_mut(&server)
             .filter(|context| !context.answered)?;
-        let client = sip.send(at, on, to, request, out);
+        let mark = sip
+            .incoming(server)
+            .filter(|_| self.marks_loops)
+            .map(loop_mark);
+        let client = match mark {
+            Some(mark) => sip.send_marked(at, on, to, request, &mark, out),
+            None => sip.send(at, on, to, request, out),
+        };
         let timer_c = context.invite.then(|| out.wake_at(at + self.timer_c));
         context.on = Some(on);
         context.branches.insert(
@@ -525,6 +541,24 @@ pub fn admit(request: &Message, supported: &[&str], to_tag: &str) -> Result<(), 
             .header("Unsupported", &unknown.join(", "))
             .finish()),
     }
+}
+
+/// Stands for all that decides where a request goes (RFC 5393 4.2, clause not verified): one that comes back with the
+/// same is in a loop, one with another Route or Request-URI is not.
+pub fn loop_mark(request: &Message) -> String {
+    let tag = |addr: Option<sip::NameAddr>| addr.and_then(|addr| addr.tag().map(str::to_owned));
+    let mut parts = vec![
+        request.request_uri().unwrap_or_default().to_owned(),
+        tag(request.from().ok()).unwrap_or_default(),
+        tag(request.to().ok()).unwrap_or_default(),
+        request.call_id().unwrap_or_default(),
+        request.header("CSeq").unwrap_or_default().into_owned(),
+    ];
+    for name in ["Route", "Proxy-Require", "Proxy-Authorization"] {
+        parts.push(request.values(name).join(","));
+    }
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    format!("{:x}", derive(0, &parts))
 }
 
 /// What Max-Forwards becomes: one less, or 70 if the request has none (RFC 3261 16.6 step 3).

@@ -20,7 +20,7 @@ use crate::{
             profile::{DefaultHandling, InitialFilterCriteria, SessionCase},
         },
         endpoint::{ClientTxn, Failure, ServerTxn, Source},
-        proxy::{Cause, Up, admit, next_max_forwards},
+        proxy::{Cause, Up, admit, loop_mark, next_max_forwards},
     },
     spec::{RefPoint, Role},
     time::At,
@@ -77,6 +77,10 @@ impl SCscf {
         let tag = self.random.token(10);
         if let Err(refusal) = admit(&request, &[], &tag) {
             return self.sip.respond(at, txn, refusal, true, out);
+        }
+        if self.policy.finds_loops && self.sip.has_sent(&request, &loop_mark(&request)) {
+            out.note("refused", "the request came back as it was");
+            return self.refuse(at, txn, 482, out);
         }
         let (Ok(routes), Ok(to)) = (request.addrs("Route"), request.to()) else {
             return self.refuse(at, txn, 400, out);

@@ -17,6 +17,41 @@ use crate::{
 pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
     // Routing.
     s_cscf(
+        "s-cscf-forks-beyond-the-breadth",
+        "SCSCF-022",
+        "sends a request to every contact, whatever breadth is left to it",
+        How::Hears(|p| request(p, Mw, &["INVITE"], |edit, _| edit.remove("Max-Breadth"))),
+    ),
+    s_cscf(
+        "s-cscf-gives-each-branch-the-whole-breadth",
+        "SEC-020",
+        "gives each branch of a request as much breadth as there was for all",
+        How::Says(|p| {
+            request(p, Mw, &["INVITE"], |edit, sip| {
+                match sip.has("Max-Breadth") {
+                    true => edit.set("Max-Breadth", "2"),
+                    false => edit,
+                }
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-finds-no-loop",
+        "ERR-011",
+        "goes on with a request that came back as it was",
+        How::Setup(|setup| setup.policy.s_cscf.finds_loops = false),
+    ),
+    s_cscf(
+        "s-cscf-takes-a-loop-for-a-failure",
+        "ERR-011",
+        "answers a request that came back with 500",
+        How::Says(|p| {
+            response(p, Mw, &[], (482, 482), |edit, _| {
+                edit.status(500, "Server Internal Error")
+            })
+        }),
+    ),
+    s_cscf(
         "s-cscf-records-no-route",
         "SCSCF-011",
         "goes off the path of dialogs",

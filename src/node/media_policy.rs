@@ -15,10 +15,12 @@ pub fn barred(request: &Message, allowed: &[&str]) -> Option<String> {
     if request.method() != "INVITE" || !kind.eq_ignore_ascii_case(SDP) {
         return None;
     }
-    let offer = Session::parse(&request.body_bytes()).ok()?;
-    let mut media = offer.media.into_iter().filter(|media| media.port != 0);
-    let found = media.find(|media| !allowed.contains(&media.kind.as_str()));
-    found.map(|media| media.kind)
+    // Line by line: an offer that is broken elsewhere is no way around the policy.
+    let text = String::from_utf8_lossy(request.body());
+    let lines = text.lines().filter_map(|line| line.strip_prefix("m="));
+    let mut media = lines.filter_map(|line| line.split_once(' '));
+    let found = media.find(|(kind, rest)| !rest.starts_with("0 ") && !allowed.contains(kind));
+    found.map(|(kind, _)| kind.to_owned())
 }
 
 /// The 488 that says which media are allowed.

@@ -151,6 +151,7 @@ fn list(swarms: usize, peers: usize) -> TrackingList {
 
 fn asker(name: &str) -> Asker {
     Asker {
+        is_qualified: true,
         owner: name.into(),
         role: PeerRole::User,
         identities: vec![format!("sip:{name}@ims.example")],

@@ -858,6 +858,7 @@ fn a_service_not_subscribed_to_is_refused_or_dropped() {
             registered: true,
             criteria: Arc::default(),
             services: Some(Arc::new(vec!["urn:other".to_owned()])),
+            media_profile: None,
         };
         let passed = s_cscf.with_service(subscribe(), &served);
         assert_eq!(

@@ -140,6 +140,7 @@ pub(in crate::node) fn setup(options: Options) -> Setup {
             k: [1; 16],
             opc: [2; 16],
             service: true,
+            qualified: true,
             barred: false,
             may_register: true,
             aka: false,

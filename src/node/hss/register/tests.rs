@@ -19,6 +19,7 @@ fn subscriber(id: &str) -> Subscriber {
         k: [1; 16],
         opc: [2; 16],
         service: true,
+        qualified: true,
         barred: false,
         may_register: true,
         aka: false,
@@ -285,7 +286,7 @@ fn a_registered_user_has_criteria_in_order() {
     assert_eq!(Some(IMPU), profile.default_identity());
     let criteria = &profile.services[0].criteria;
     let priorities: Vec<u32> = criteria.iter().map(|c| c.priority).collect();
-    assert_eq!(vec![0, 1, 2], priorities);
+    assert_eq!(vec![10, 11, 12], priorities);
     let server = ApplicationServer {
         name: "sip:tracker-as.ims.example".to_owned(),
         default_handling: Some(DefaultHandling::SessionTerminated),
@@ -314,7 +315,7 @@ fn a_user_without_the_service_still_reaches_the_tracker() {
     let saa = register.assign("s", &asked).unwrap();
     let criteria = saa.profile.unwrap().services[0].criteria.clone();
     let priorities: Vec<u32> = criteria.iter().map(|c| c.priority).collect();
-    assert_eq!(vec![1, 2], priorities);
+    assert_eq!(vec![11, 12], priorities);
 }
 
 #[test]

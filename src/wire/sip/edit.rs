@@ -1,6 +1,9 @@
 //! Making messages: [`Edit`] changes one and copies the rest octet for octet, [`Builder`] writes a new one.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
+use memchr::memchr2;
 
 use super::{Line, Message, Name, Span, StartLine, values};
 
@@ -158,8 +161,8 @@ impl Piece<'_> {
     fn new(name: &str, value: &str) -> Self {
         Piece::New {
             name: Name::of(name.as_bytes()),
-            text: one_line(name),
-            value: one_line(value).into_bytes(),
+            text: one_line(name).into_owned(),
+            value: one_line(value).into_owned().into_bytes(),
         }
     }
 
@@ -331,8 +334,11 @@ fn write_line(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
 }
 
 /// A value cannot end its line: line ends in it become spaces.
-fn one_line(text: &str) -> String {
-    text.replace(['\r', '\n'], " ")
+fn one_line(text: &str) -> Cow<'_, str> {
+    match memchr2(b'\r', b'\n', text.as_bytes()) {
+        None => Cow::Borrowed(text),
+        Some(_) => Cow::Owned(text.replace(['\r', '\n'], " ")),
+    }
 }
 
 /// What was written parses, unless a caller wrote a start line that is none; then the octets are a

@@ -43,7 +43,7 @@ pub fn frame(buffer: &[u8]) -> Result<Framed, Malformed> {
                 Framed::Partial
             });
         }
-        let line = Line::new(buffer, span, lines.at);
+        let line = Line::new(buffer, span, &lines);
         if line.name != Name::ContentLength {
             continue;
         }
@@ -107,7 +107,7 @@ impl Message {
             if span.is_empty() {
                 break;
             }
-            let line = Line::new(&bytes, span, reader.at);
+            let line = Line::new(&bytes, span, &reader);
             if line.name == Name::ContentLength && length.is_none() {
                 length = line.content_length(&bytes).ok();
             }
@@ -450,23 +450,24 @@ struct Line {
 }
 
 impl Line {
-    /// `span` is the line with its continuations, without its last line end; `end` the first octet after.
-    fn new(bytes: &[u8], span: Range<usize>, end: usize) -> Line {
+    /// `span` is the line that was just read, with its continuations and without its last line end.
+    #[inline]
+    fn new(bytes: &[u8], span: Range<usize>, read: &Lines<'_>) -> Line {
         let text = &bytes[span.clone()];
         // No colon: no name, and the whole line is the value.
-        let (name_end, after_colon) = match text.iter().position(|octet| *octet == b':') {
+        let (name_end, after_colon) = match memchr(b':', text) {
             Some(colon) => (trim_end(&text[..colon]).len(), colon + 1),
             None => (0, 0),
         };
         let value = trim_span(bytes, span.start + after_colon..span.end);
         Line {
             name: Name::of(&text[..name_end]),
-            folded: memchr(b'\n', value.of(bytes)).is_some(),
+            folded: read.continued && memchr(b'\n', value.of(bytes)).is_some(),
             start: span.start as u32,
             name_end: (span.start + name_end) as u32,
             value: value.from,
             value_end: value.to,
-            end: end as u32,
+            end: read.at as u32,
         }
     }
 
@@ -525,6 +526,8 @@ struct Lines<'a> {
     /// The first octet not yet read.
     at: usize,
     first: bool,
+    /// The line last read has continuation lines.
+    continued: bool,
 }
 
 impl<'a> Lines<'a> {
@@ -533,14 +536,17 @@ impl<'a> Lines<'a> {
             bytes,
             at,
             first: true,
+            continued: false,
         }
     }
 
     /// The next line without its line end; empty for the line that ends the headers. `None` if the
     /// octets end first.
+    #[inline]
     fn next(&mut self) -> Option<Range<usize>> {
         let start = self.at;
         let mut seek = start;
+        self.continued = false;
         loop {
             let feed = seek + memchr(b'\n', &self.bytes[seek..])?;
             let end = if feed > start && self.bytes[feed - 1] == b'\r' {
@@ -551,6 +557,7 @@ impl<'a> Lines<'a> {
             seek = feed + 1;
             let may_continue = end > start && !std::mem::take(&mut self.first);
             if may_continue && self.bytes.get(seek).is_some_and(|o| is_blank(*o)) {
+                self.continued = true;
                 continue;
             }
             self.at = seek;

@@ -87,26 +87,27 @@ names! {
 }
 
 impl Name {
-    /// Which name this is, in any case, long or compact.
+    /// Which name this is, in any case, long or compact. One comparison at most: no two names share a slot.
     pub(crate) fn of(name: &[u8]) -> Name {
-        if let [letter] = name {
-            return compact(*letter);
+        match name {
+            [] => Name::Other,
+            [letter] => compact(*letter),
+            _ => match ALL.get(BY_SLOT[slot(name)] as usize) {
+                Some((known, text)) if is_same(text.as_bytes(), name) => *known,
+                _ => Name::Other,
+            },
         }
-        if name.len() > LONGEST {
-            return Name::Other;
-        }
-        let candidates = FIRST_OF_LENGTH[name.len()]..FIRST_OF_LENGTH[name.len() + 1];
-        BY_LENGTH[candidates]
-            .iter()
-            .map(|&index| &ALL[index as usize])
-            .find(|(_, text)| text.as_bytes().eq_ignore_ascii_case(name))
-            .map_or(Name::Other, |(known, _)| *known)
     }
 
     /// The long form; "" for `Other`.
     pub(crate) fn long(self) -> &'static str {
         ALL.get(self as usize).map_or("", |(_, text)| text)
     }
+}
+
+/// Most write names as the RFCs do: octet for octet is tried first, as it is several times faster.
+fn is_same(known: &[u8], name: &[u8]) -> bool {
+    known == name || known.eq_ignore_ascii_case(name)
 }
 
 /// RFC 3261 7.3.3 and the registrations that followed it.
@@ -136,49 +137,38 @@ fn compact(letter: u8) -> Name {
     }
 }
 
-const LONGEST: usize = 30;
+/// Index into `ALL` of the one name that may stand in each slot; past its end where there is none.
+const BY_SLOT: [u8; SLOTS] = by_slot();
 
-/// Indices into `ALL`, shortest name first.
-const BY_LENGTH: [u8; ALL.len()] = by_length();
+const SLOTS: usize = 256;
 
-/// Where in `BY_LENGTH` the names of each length begin.
-const FIRST_OF_LENGTH: [usize; LONGEST + 2] = first_of_length();
-
-const fn by_length() -> [u8; ALL.len()] {
-    let mut sorted = [0; ALL.len()];
-    let mut filled = 0;
-    let mut length = 0;
-    while length <= LONGEST {
-        let mut index = 0;
-        while index < ALL.len() {
-            if ALL[index].1.len() == length {
-                sorted[filled] = index as u8;
-                filled += 1;
-            }
-            index += 1;
-        }
-        length += 1;
-    }
-    assert!(filled == ALL.len(), "a name is longer than LONGEST");
-    sorted
+/// Where a name of one octet or more would stand, in any case: by its length and its first, middle and last
+/// octet. The factors were found by trying; a new name that falls on another does not compile and wants others.
+const fn slot(name: &[u8]) -> usize {
+    let [first, middle, last] = [name[0], name[name.len() / 2], name[name.len() - 1]];
+    let mixed = name.len() * 11
+        + lower(first) * 89
+        + lower(last) * 64
+        + lower(middle) * 20;
+    mixed % SLOTS
 }
 
-const fn first_of_length() -> [usize; LONGEST + 2] {
-    let mut first = [0; LONGEST + 2];
-    let mut length = 0;
-    while length <= LONGEST {
-        let mut of_length = 0;
-        let mut index = 0;
-        while index < ALL.len() {
-            if ALL[index].1.len() == length {
-                of_length += 1;
-            }
-            index += 1;
-        }
-        first[length + 1] = first[length] + of_length;
-        length += 1;
+/// The same for both cases of a letter.
+const fn lower(octet: u8) -> usize {
+    (octet | 0x20) as usize
+}
+
+const fn by_slot() -> [u8; SLOTS] {
+    let mut slots = [u8::MAX; SLOTS];
+    assert!(ALL.len() < u8::MAX as usize, "an index is one octet");
+    let mut index = 0;
+    while index < ALL.len() {
+        let slot = slot(ALL[index].1.as_bytes());
+        assert!(slots[slot] == u8::MAX, "two names share a slot");
+        slots[slot] = index as u8;
+        index += 1;
     }
-    first
+    slots
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::{
     door::{Behind, Door, Passing, Said},
 };
 use crate::{
+    proto::endpoint::longest_datagram,
     random::{Random, derive},
     spec::Role,
     wire::{message::Decoded, ppstp},
@@ -110,13 +111,25 @@ impl Door for Variation {
                 Way::AddsHttpHeader => with_header(passing.message, &bytes),
                 Way::AddsAvp => with_avp(passing.message, &bytes),
             };
-            bytes = varied.unwrap_or(bytes);
+            bytes = varied
+                .filter(|varied| fits(passing, varied))
+                .unwrap_or(bytes);
         }
         match bytes == *passing.bytes {
             true => Said::AsWritten,
             false => Said::as_one(bytes),
         }
     }
+}
+
+/// Who writes more has to choose the transport by what it wrote (RFC 3261 18.1.1): a request that went as a
+/// datagram must not grow past what its path carries.
+fn fits(passing: &Passing<'_>, varied: &Bytes) -> bool {
+    let mtu = passing.setup.path_mtu.get(&passing.on).copied();
+    let is_request = passing.message.sip().is_some_and(|sip| sip.is_request());
+    passing.link.is_some()
+        || !is_request
+        || varied.len() <= passing.bytes.len().max(longest_datagram(mtu))
 }
 
 /// The head as lines, start line first, and what follows the empty line.

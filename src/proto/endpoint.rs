@@ -51,8 +51,13 @@ pub struct SipPort {
 impl SipPort {
     /// The longest request that may go as a datagram (RFC 3261 18.1.1).
     fn longest_datagram(&self) -> usize {
-        self.path_mtu.map_or(1300, |mtu| mtu.saturating_sub(200))
+        longest_datagram(self.path_mtu)
     }
+}
+
+/// The longest request, in octets, that may go as a datagram on a path of this MTU (RFC 3261 18.1.1).
+pub fn longest_datagram(path_mtu: Option<usize>) -> usize {
+    path_mtu.map_or(1300, |mtu| mtu.saturating_sub(200))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -7,6 +7,7 @@ use crate::{
     judge::{Case, Finding},
     spec::Role,
     trace::EventKind,
+    wire::sip::Message,
 };
 
 const LIMIT: Duration = Duration::from_millis(200);
@@ -19,7 +20,7 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut known = BTreeSet::new();
     for (seen, invite) in case.evidence.sip() {
-        if !(invite.is_request() && invite.method() == "INVITE") {
+        if !(invite.is_request() && invite.method() == "INVITE" && is_answerable(invite)) {
             continue;
         }
         let branch = invite
@@ -64,6 +65,16 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether a request is well-formed enough for a server transaction (RFC 3261 16.3): it has what every response
+/// copies (8.2.6.2). Without that there is nothing to write a 100 from, and silence is lawful.
+fn is_answerable(request: &Message) -> bool {
+    request.top_via().is_ok()
+        && request.from().is_ok()
+        && request.to().is_ok()
+        && request.call_id().is_ok()
+        && request.cseq().is_ok()
 }
 
 fn contains(bytes: &[u8], text: &str) -> bool {

@@ -9,6 +9,7 @@ mod judge;
 mod lint;
 mod list;
 mod play;
+mod progress;
 mod prove;
 mod replay;
 mod report;

@@ -9,7 +9,7 @@ use super::{
     Exit, Failure, Format, crew,
     play::{guarded, quiet_panics},
     print,
-    run::progress,
+    progress::progress,
     selection::{Selectors, Suites},
     signal::Stop,
 };
@@ -163,8 +163,7 @@ impl Prove {
         }
         let mut fought: Vec<Instance> = duels.into_iter().map(|duel| duel.instance).collect();
         fought.dedup_by_key(|instance| instance.id());
-        proof.controls = fought.len();
-        self.pass(suite, &fought, stop, proof, "control");
+        proof.controls = self.pass(suite, &fought, stop, proof, "control");
     }
 
     fn blame(&self, suite: &Suite, instances: &[Instance], stop: &Stop, proof: &mut Proof) {
@@ -218,11 +217,10 @@ impl Prove {
                 })
             })
             .collect();
-        proof.variations = varied.len();
-        self.pass(suite, &varied, stop, proof, "variation");
+        proof.variations = self.pass(suite, &varied, stop, proof, "variation");
     }
 
-    /// Plays instances in which nobody deviates: each has to pass.
+    /// Plays instances in which nobody deviates: each has to pass. How many were played.
     fn pass(
         &self,
         suite: &Suite,
@@ -230,8 +228,9 @@ impl Prove {
         stop: &Stop,
         proof: &mut Proof,
         kind: &'static str,
-    ) {
+    ) -> usize {
         let verdicts = self.each(instances, stop, |instance| prove::vary(suite, instance));
+        let played = verdicts.len();
         for (instance, verdict) in instances.iter().zip(verdicts) {
             match verdict {
                 Ok((Verdict::Pass, _)) => {}
@@ -246,6 +245,7 @@ impl Prove {
                 Err(panic) => proof.trouble(kind, instance.id(), format!("panicked: {panic}")),
             }
         }
+        played
     }
 
     fn cross(&self, suite: &Suite, instances: &[Instance], stop: &Stop) -> Result<Exit, Failure> {

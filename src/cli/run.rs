@@ -1,19 +1,19 @@
 //! `run`: plays scenarios, judges them, and leaves a run folder.
 
 use std::{
-    io::{self, IsTerminal},
+    io,
     path::{Path, PathBuf},
     sync::mpsc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{
     Exit, Failure, Format, crew,
     play::{Player, Slow, quiet_panics},
     print,
+    progress::progress,
     report::Formats,
     runs, runs_folder,
     selection::{Selectors, Suites},
@@ -405,17 +405,6 @@ fn scenario_end(instances: &[Instance], start: usize) -> Option<usize> {
         .iter()
         .take_while(|i| i.scenario.id == first.scenario.id && i.seed == first.seed);
     Some(start + same.count())
-}
-
-pub fn progress(length: usize) -> ProgressBar {
-    let bar = ProgressBar::new(length as u64);
-    if !io::stderr().is_terminal() {
-        bar.set_draw_target(ProgressDrawTarget::hidden());
-    }
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len}  {elapsed}") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 /// A path in `parent` that nothing stands at: `stamp`, `stamp-2`, …

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Exit;
+use super::{Exit, progress::clear};
 
 /// Whether the run was asked to stop.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +38,7 @@ impl Stop {
                         _ = terminate.recv() => {}
                     }
                     if asked.0.swap(true, Ordering::SeqCst) {
+                        clear();
                         std::process::exit(i32::from(Exit::Interrupted.code()));
                     }
                 }

@@ -47,15 +47,12 @@ fn test(instance: &InstanceResult) -> Test<'_> {
         raw_status: instance.outcome.word(),
         tags: &instance.tags,
         message: finding.map(|f| {
-            let (id, clause) = (&f.requirement, &f.clause);
-            let verified = if f.not_verified {
-                ", clause not verified"
-            } else {
-                ""
-            };
             format!(
-                "{id} · {clause}{verified}: expected {}, found {}",
-                f.expected, f.actual
+                "{} · {}: expected {}, found {}",
+                f.requirement,
+                f.cited(),
+                f.expected,
+                f.actual
             )
         }),
         extra: Extra {

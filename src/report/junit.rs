@@ -93,7 +93,7 @@ fn trouble(kind: NonSuccessKind, instance: &InstanceResult) -> TestCaseStatus {
             status.set_message(format!(
                 "{} · {}: expected {}, found {}",
                 finding.requirement,
-                clause(finding),
+                finding.cited(),
                 finding.expected,
                 finding.actual
             ));
@@ -116,19 +116,11 @@ fn words(finding: &FindingRow) -> String {
     format!(
         "{} · {}\nexpected {}\nactual   {}\nblame    {}",
         finding.requirement,
-        clause(finding),
+        finding.cited(),
         finding.expected,
         finding.actual,
         blame(finding)
     )
-}
-
-/// The clause, and whether anybody has read it.
-fn clause(finding: &FindingRow) -> String {
-    match finding.not_verified {
-        true => format!("{}, clause not verified", finding.clause),
-        false => finding.clause.clone(),
-    }
 }
 
 fn blame(finding: &FindingRow) -> String {

@@ -397,6 +397,8 @@ const FLYING: usize = 4096;
 struct Canvas<'a> {
     ladder: &'a Ladder,
     ink: &'static Ink,
+    /// Columns left of the first lane.
+    margin: usize,
     /// Columns between two lanes.
     pitch: usize,
     /// Columns left of what is written at the right.
@@ -447,12 +449,13 @@ const ASCII: Ink = Ink {
     own: 'o',
 };
 
-/// Columns left of the first lane, right of the last, and of what is written at the right: event, reference
-/// point, time, mark.
+/// Columns left of the first lane and right of the last, and between two: what is left where it is tight.
 const MARGIN: usize = 5;
+const TIGHT_MARGIN: usize = 3;
 const TAIL: usize = 6;
-const RIGHT: usize = 26;
-const NARROWEST: usize = 8;
+const TIGHT_TAIL: usize = 2;
+const NARROW: usize = 8;
+const NARROWEST: usize = 3;
 
 /// Columns between lanes that no label gets more than.
 const WIDEST: usize = 20;
@@ -460,16 +463,22 @@ const WIDEST: usize = 20;
 impl<'a> Canvas<'a> {
     fn new(ladder: &'a Ladder, look: Look) -> Canvas<'a> {
         let gaps = ladder.lanes.len().saturating_sub(1).max(1);
-        let room = look.width.saturating_sub(MARGIN + TAIL + RIGHT) / gaps;
-        let pitch = wanted(ladder).min(room).max(NARROWEST);
+        let right = right(ladder);
+        let room = |beside: usize| look.width.saturating_sub(beside + right) / gaps;
+        let (margin, tail) = match room(MARGIN + TAIL) < NARROW {
+            true => (TIGHT_MARGIN, TIGHT_TAIL),
+            false => (MARGIN, TAIL),
+        };
+        let pitch = wanted(ladder).min(room(margin + tail)).max(NARROWEST);
         Canvas {
             ladder,
             ink: match look.charset {
                 Charset::Unicode => &UNICODE,
                 Charset::Ascii => &ASCII,
             },
+            margin,
             pitch,
-            lines: MARGIN + pitch * gaps + TAIL,
+            lines: margin + pitch * gaps + tail,
         }
     }
 
@@ -581,7 +590,7 @@ impl<'a> Canvas<'a> {
     }
 
     fn column(&self, lane: usize) -> usize {
-        MARGIN + lane * self.pitch
+        self.margin + lane * self.pitch
     }
 
     /// At most `room` characters of `text`.
@@ -609,6 +618,23 @@ impl<'a> Canvas<'a> {
     fn is_ascii(&self) -> bool {
         self.ink.lane.is_ascii()
     }
+}
+
+/// The columns that event, reference point, time and mark take at the right.
+fn right(ladder: &Ladder) -> usize {
+    let rows = ladder.rows.iter().map(|row| match row {
+        Row::Arrow(arrow) => {
+            let mark = if arrow.failing { 3 } else { 0 };
+            (arrow.event, arrow.at, mark)
+        }
+        Row::Band { at, .. } => (0, *at, 0),
+        Row::Remark { at, event, .. } => (*event, *at, 0),
+    });
+    let columns = rows.map(|(event, at, mark)| {
+        let event = event.to_string().len().max(4);
+        event + 2 + 9 + 1 + at.to_string().len() + mark
+    });
+    columns.max().unwrap_or(0)
 }
 
 /// The columns between lanes at which nothing is cut but what is very long.
@@ -681,6 +707,46 @@ mod tests {
         });
         assert!(text.is_ascii());
         assert!(text.lines().all(|line| line.len() <= 64), "{text}");
+    }
+
+    #[test]
+    fn rows_fit_the_columns_there_are_with_their_marks() {
+        for lanes in [2, 5, 9, 15] {
+            let ladder = Ladder {
+                lanes: (0..lanes).map(|lane| format!("node-{lane}")).collect(),
+                rows: (1..lanes)
+                    .flat_map(|to| {
+                        let at = At::from_nanos(1_234_567_000_000);
+                        let arrow = Row::Arrow(Arrow {
+                            at,
+                            event: 12_345,
+                            from: 0,
+                            to,
+                            on: RefPoint::Dedicated,
+                            label: "POST /ppstp, STAT_REPORT".to_owned(),
+                            times: 2,
+                            lost: false,
+                            failing: true,
+                        });
+                        let remark = Row::Remark {
+                            at,
+                            event: 12_346,
+                            lane: to,
+                            text: "listed: three peers, all of them far away".to_owned(),
+                        };
+                        [arrow, remark]
+                    })
+                    .collect(),
+            };
+            let text = ladder.text(Look {
+                width: 80,
+                charset: Charset::Unicode,
+            });
+            for line in text.lines() {
+                assert!(line.chars().count() <= 80, "{lanes} lanes: {line}");
+            }
+            assert_eq!(lanes - 1, text.matches('✗').count());
+        }
     }
 
     #[test]

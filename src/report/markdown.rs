@@ -71,7 +71,7 @@ fn row(instance: &InstanceResult) -> String {
     let cells = [
         format!("{} {}", instance.outcome, code(&instance.id)),
         say(|finding| finding.requirement.clone()),
-        say(|finding| finding.clause.clone()),
+        say(FindingRow::cited),
         say(|finding| finding.expected.clone()),
         say(|finding| finding.actual.clone()),
         say(FindingRow::party),
@@ -105,6 +105,8 @@ mod tests {
     fn a_cell_never_ends_early() {
         let mut report = sample();
         report.instances[1].findings[0].actual = "a | b\n<script>".to_owned();
+        report.instances[1].findings[0].clause = "TS 24.229 5.2.6".to_owned();
+        report.instances[1].findings[0].not_verified = true;
         let path = std::env::temp_dir().join("peerproof-markdown");
         let folder = Folder::create(&path, Vec::new()).unwrap();
         let text = super::draw(&report, &folder);
@@ -113,6 +115,10 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("| a \\| b &lt;script> | ue-a |"), "{text}");
+        assert!(
+            text.contains("| TS 24.229 5.2.6, clause not verified |"),
+            "{text}"
+        );
         assert!(
             text.contains("<details><summary>registered/step-3"),
             "{text}"

@@ -355,6 +355,14 @@ impl FindingRow {
             None => self.blame.to_string(),
         }
     }
+
+    /// The clause, and whether nobody has read it.
+    pub fn cited(&self) -> String {
+        match self.not_verified {
+            true => format!("{}, clause not verified", self.clause),
+            false => self.clause.clone(),
+        }
+    }
 }
 
 impl InstanceResult {

@@ -127,11 +127,43 @@ impl Selection {
             near.extend(nearest(tag, tags.iter().copied()).map(str::to_owned));
         }
         near.dedup();
+        let least_far = match near.is_empty() {
+            true => self
+                .globs
+                .iter()
+                .flat_map(|glob| least_far(glob, &ids))
+                .collect(),
+            false => Vec::new(),
+        };
         NothingSelected {
             selection: self.to_string(),
             near,
+            least_far,
         }
     }
+}
+
+/// The three scenarios, files or folders that are spelt least unlike a glob which is near none.
+fn least_far(glob: &str, ids: &[&str]) -> Vec<String> {
+    let glob = glob.split(['@', '#']).next().unwrap_or_default();
+    let mut ranked: Vec<(usize, &str)> = ids
+        .iter()
+        .flat_map(|id| {
+            let parents = id.match_indices('/').map(|(end, _)| &id[..end]);
+            let name = id.rsplit('/').next().unwrap_or_default();
+            let whole = parents.map(|parent| (parent, parent));
+            whole.chain([(*id, *id), (name, *id)])
+        })
+        .map(|(spelt, meant)| (strsim::damerau_levenshtein(glob, spelt), meant))
+        .collect();
+    ranked.sort_unstable();
+    let mut found: Vec<String> = Vec::new();
+    for (_, meant) in ranked {
+        if found.len() < 3 && !found.iter().any(|other| other == meant) {
+            found.push(meant.to_owned());
+        }
+    }
+    found
 }
 
 /// Whether a glob names a scenario, its file, its folder, or the instance.
@@ -163,16 +195,22 @@ impl std::fmt::Display for Selection {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NothingSelected {
     pub selection: String,
-    /// The nearest names.
+    /// The nearest names, where some are near enough to be meant.
     pub near: Vec<String>,
+    /// Else those that are least far.
+    pub least_far: Vec<String>,
 }
 
 impl std::fmt::Display for NothingSelected {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "no scenario matches {}", self.selection)?;
-        match self.near.is_empty() {
-            true => f.write_str(", see peerproof list"),
-            false => write!(f, ", did you mean {}?", self.near.join(" or ")),
+        match (self.near.is_empty(), self.least_far.is_empty()) {
+            (false, _) => write!(f, ", did you mean {}?", self.near.join(" or ")),
+            (true, false) => {
+                let names = self.least_far.join(", ");
+                write!(f, ", the nearest are {names}; see peerproof list")
+            }
+            (true, true) => f.write_str(", see peerproof list"),
         }
     }
 }

@@ -48,6 +48,10 @@ fn a_selector_that_matches_nothing_exits_with_4_and_names_the_nearest() {
     let typo = format!("{id}x");
     let error = complained(peerproof().args(["run", &typo]).assert().code(4));
     assert!(error.contains(&id), "{error}");
+    let far = peerproof().args(["run", "nothing-like-this"]).assert();
+    let error = complained(far.code(4));
+    assert!(error.contains("the nearest are "), "{error}");
+    assert_eq!(3, error.matches('/').count().min(3), "{error}");
 }
 
 #[test]

@@ -135,6 +135,9 @@ pub struct Behind {
 /// Our timers count from here, the node's from one.
 const FIRST_TIMER: u64 = 1 << 62;
 
+/// Those of a second door before the first: each fires for the door that set it.
+const FIRST_OUTER_TIMER: u64 = 1 << 63;
+
 impl Behind {
     pub fn new(node: Box<dyn Node>, door: Box<dyn Door>, setup: Setup) -> Behind {
         Behind {
@@ -145,15 +148,19 @@ impl Behind {
             links: BTreeMap::new(),
             delay: Duration::ZERO,
             held: BTreeMap::new(),
-            timers: 0,
+            timers: FIRST_TIMER,
             busy: BTreeMap::new(),
             answers: VecDeque::new(),
         }
     }
 
-    /// The same, and slow in all it says.
+    /// The same, and slow in all it says; it may stand before another door.
     pub fn slowed(self, delay: Duration) -> Behind {
-        Behind { delay, ..self }
+        Behind {
+            delay,
+            timers: FIRST_OUTER_TIMER,
+            ..self
+        }
     }
 
     fn hear(&mut self, at: At, frame: &Frame, out: &mut Outbox) {
@@ -254,7 +261,7 @@ impl Behind {
         if let Some(link) = link {
             self.busy.insert(link, due);
         }
-        let timer = TimerId(FIRST_TIMER + self.timers);
+        let timer = TimerId(self.timers);
         self.timers += 1;
         self.held.insert(timer, output);
         out.arm(timer, due);
@@ -318,7 +325,7 @@ impl Node for Behind {
     fn handle(&mut self, at: At, input: Input<'_>, out: &mut Outbox) {
         match input {
             Input::Frame(frame) => self.hear(at, frame, out),
-            Input::Timer(timer) if timer.0 >= FIRST_TIMER => {
+            Input::Timer(timer) if self.held.contains_key(&timer) => {
                 if let Some(output) = self.held.remove(&timer) {
                     out.push(output);
                 }

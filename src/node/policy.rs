@@ -534,8 +534,8 @@ decisions! {
         retry_after: u64 = [5, 30],
         /// Sessions a server carries at a time.
         most_sessions: usize = [64],
-        /// Seconds a session waits for its client.
-        session_lifetime: u64 = [90, 60],
+        /// Seconds a session waits for its client: longer than any token for it lives.
+        session_lifetime: u64 = [90, 120],
         /// Whether a token is good for one transfer only.
         token_once: bool = [true],
         /// Whether tokens are looked at.

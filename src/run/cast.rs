@@ -83,7 +83,10 @@ pub fn cast(
             impu: neighbour.impu.clone(),
         });
         let seed = derive(instance.seed, &[&instance.path(), name]);
+        let given = &instance.scenario.given;
+        let is_canonical = given.canonical.iter().any(|canonical| canonical == name);
         let (policy, variation) = match instance.seed {
+            _ if is_canonical => (Policy::default(), Variation::default()),
             0 => (Policy::default(), Variation::default()),
             _ => (
                 Policy::draw(&mut Random::new(derive(seed, &["policy"]))),

@@ -1,7 +1,9 @@
 //! Reading TOML with every mistake noted in its place. A [`Table`] is taken apart key by key; what is
 //! left at the end is an unknown key.
 
-use std::{cell::RefCell, fmt::Display, ops::Range, str::FromStr, time::Duration};
+use std::{
+    cell::RefCell, collections::BTreeSet, fmt::Display, ops::Range, str::FromStr, time::Duration,
+};
 
 use toml::{
     Spanned,
@@ -35,7 +37,9 @@ impl Notes {
     pub fn unknown(&self, kind: &str, found: &str, span: Range<usize>, known: &[&str]) {
         let expected = match known.len() {
             0 => "expected none".to_owned(),
-            1..=12 => format!("expected one of {}", known.join(", ")),
+            _ if kind == KEY || known.len() <= 12 => {
+                format!("expected one of {}", known.join(", "))
+            }
             n => format!("not among the {n} known"),
         };
         self.note(
@@ -49,6 +53,9 @@ impl Notes {
         self.found.into_inner()
     }
 }
+
+/// Of an unknown key all that are known are told, however many there are.
+const KEY: &str = "key";
 
 /// Parses a whole file; syntax errors are noted and what could be read is returned.
 pub(crate) fn parse(notes: &Notes, text: &str, read: impl FnOnce(Table<'_>)) {
@@ -138,10 +145,12 @@ impl<'a> Table<'a> {
 
     /// Notes every key nobody asked for.
     pub fn refuse_unknown(self) {
-        let known = self.known.borrow();
+        let mut known = self.known.take();
+        let mut seen = BTreeSet::new();
+        known.retain(|key| seen.insert(*key));
         for (key, span, _) in self.entries() {
             if !known.contains(&key) {
-                self.notes.unknown("key", key, span, &known);
+                self.notes.unknown(KEY, key, span, &known);
             }
         }
     }
@@ -223,6 +232,18 @@ impl<'a> Value<'a> {
 
     pub fn bool(&self) -> Option<bool> {
         self.as_bool().or_else(|| self.wrong("true or false"))
+    }
+
+    /// What is said by being there: `true` and nothing else.
+    pub fn said(&self) -> bool {
+        match self.as_bool() {
+            Some(true) => true,
+            Some(false) => {
+                self.note("found false, expected true, or no such key");
+                false
+            }
+            None => self.wrong::<()>("true").is_some(),
+        }
     }
 
     /// A whole number that fits.

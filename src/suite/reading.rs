@@ -6,6 +6,7 @@ use regex::Regex;
 
 use super::{
     contents::Contents,
+    diagnostic::did_you_mean,
     document::{Table, Value},
     instance::Instance,
     ledger::Ledger,
@@ -18,7 +19,7 @@ use super::{
     template::Template,
     timers::Timer,
     topology::{Topology, read_holdings},
-    view::Layer,
+    view::{self, Layer},
 };
 use crate::{
     io::{Action, Shape},
@@ -215,7 +216,9 @@ impl File<'_> {
         let Some(value) = table.need("requires") else {
             return (ids, level);
         };
-        for (id, span) in value.strings() {
+        let written = value.strings();
+        let cites_nothing = written.is_empty();
+        for (id, span) in written {
             match self.world.ledger.get(id) {
                 Some(row) => {
                     level = level.min(row.requirement.strength);
@@ -227,7 +230,7 @@ impl File<'_> {
                 }
             }
         }
-        if ids.is_empty() {
+        if cites_nothing {
             value.note("a scenario that cites no requirement, expected one at least");
         }
         (ids, level)
@@ -277,12 +280,14 @@ impl Scene<'_> {
         let content = table.get("content").and_then(|v| self.content(&v));
         let registered = nodes("registered");
         let announced = nodes("announced");
+        let canonical = nodes("canonical");
         let script = nodes("script");
         let assembles = nodes("assembles").and_then(|names: Vec<String>| names.into_iter().next());
         let mut given = Given {
             content,
             registered,
             announced,
+            canonical: canonical.unwrap_or_default(),
             script: script.unwrap_or_default(),
             assembles,
             ..Given::default()
@@ -380,7 +385,7 @@ impl Scene<'_> {
                 content.unwrap_or_default()
             })
         };
-        let said = |key| table.get(key).is_some_and(|v| v.bool() == Some(true));
+        let said = |key| table.get(key).is_some_and(|v| v.said());
         let pieces = || {
             let pieces = table.need("pieces").and_then(|v| v.array());
             let pieces = pieces.unwrap_or_default();
@@ -433,6 +438,19 @@ impl Scene<'_> {
         if let Some(user) = user("withdraw") {
             actions.push(Action::Withdraw { user });
         }
+        let goes_with = |key, verbs, fits: fn(&Action) -> bool| {
+            if let Some(value) = table.get(key)
+                && !actions.iter().any(fits)
+            {
+                value.note(format!("found {key} without {verbs}, with which it goes"));
+            }
+        };
+        goes_with("pieces", "announce or drop", |action| {
+            matches!(action, Action::Announce { .. } | Action::Drop { .. })
+        });
+        goes_with("shape", "fetch", |action| {
+            matches!(action, Action::Fetch { .. })
+        });
         let (notes, span) = (table.notes, table.span.clone());
         table.refuse_unknown();
         let node = node?;
@@ -682,6 +700,9 @@ impl Scene<'_> {
                         .unknown(&format!("{layer} field"), key, span, &known);
                     continue;
                 }
+                if let Some(range) = layer.range(key) {
+                    check_range(&value, &range);
+                }
                 if let Some(test) = self.test(&value) {
                     pattern.fields.push(FieldTest {
                         layer: *layer,
@@ -707,9 +728,11 @@ impl Scene<'_> {
             if values.is_empty() {
                 value.note("an empty list matches nothing, expected one value at least");
             }
-            return Some(Test::OneOf(
-                values.iter().filter_map(|v| self.test(v)).collect(),
-            ));
+            let one = |value: &Value<'_>| match value.as_array() {
+                Some(_) => value.wrong("a value or a test, and no list within a list"),
+                None => self.test(value),
+            };
+            return Some(Test::OneOf(values.iter().filter_map(one).collect()));
         }
         if !value.is_table() {
             return value
@@ -738,7 +761,7 @@ impl Scene<'_> {
             }
         }
         for (key, test) in [("absent", Test::Absent), ("present", Test::Present)] {
-            if table.get(key).is_some_and(|v| v.bool() == Some(true)) {
+            if table.get(key).is_some_and(|v| v.said()) {
                 tests.push(test);
             }
         }
@@ -866,6 +889,54 @@ impl Scene<'_> {
     fn requirement(&self, value: &Value<'_>) -> Option<String> {
         let known: Vec<_> = self.requires.iter().map(String::as_str).collect();
         names_among(Some(*value), "requirement of this scenario", Some(&known)).pop()
+    }
+}
+
+/// Refuses what a field can never hold. Regular expressions and parts of values (`has`) may ask for anything.
+fn check_range(value: &Value<'_>, range: &view::Range) {
+    if let Some(values) = value.as_array() {
+        values.iter().for_each(|value| check_range(value, range));
+    } else if value.is_table() {
+        let table = value.table();
+        let within = |key| table.as_ref().and_then(|table| table.get(key));
+        for value in ["min", "max", "exactly"].into_iter().filter_map(within) {
+            check_range(&value, range);
+        }
+    } else if value.as_str().is_none_or(|text| !text.contains("${")) {
+        check_in_range(value, range);
+    }
+}
+
+fn check_in_range(value: &Value<'_>, range: &view::Range) {
+    match *range {
+        view::Range::Words(kind, known) => {
+            let Some(text) = value.as_str() else {
+                return value.note(format!("no {kind}, expected one of {}", known.join(", ")));
+            };
+            // Several values are joined by ", ".
+            if let Some(text) = text.split(", ").find(|word| !known.contains(word)) {
+                let message = format!(
+                    "unknown {kind} \"{text}\", expected one of {}, or {{ matches = … }} for one that \
+                     is unknown on purpose",
+                    known.join(", ")
+                );
+                let hint = did_you_mean(text, known.iter().copied());
+                value.notes.note(value.span(), message, hint);
+            }
+        }
+        view::Range::Numbers(kind, least, most) => {
+            let written = value.as_integer().map(|number| number.to_string());
+            let written = written.or_else(|| value.as_str().map(str::to_owned));
+            let number = written.as_ref().and_then(|text| text.parse().ok());
+            let fits = number.is_some_and(|number: i64| (least..=most).contains(&number));
+            match written {
+                _ if fits => {}
+                Some(text) => value.note(format!(
+                    "found {text}, expected {kind} from {least} to {most}"
+                )),
+                None => value.note(format!("expected {kind} from {least} to {most}")),
+            }
+        }
     }
 }
 

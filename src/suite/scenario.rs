@@ -65,6 +65,9 @@ pub struct Given {
     pub registered: Option<Vec<String>>,
     /// Who has told the tracker what it holds; `None`: every holder the tracker is to know.
     pub announced: Option<Vec<String>>,
+    /// Reference nodes that decide canonically whatever the seed: what they may lawfully do otherwise would leave
+    /// nothing to see of what is tested.
+    pub canonical: Vec<String>,
     /// Nodes that do only what the steps say.
     pub script: Vec<String>,
     /// References that break one rule, to see what the others do: node and deviation.

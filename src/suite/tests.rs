@@ -176,6 +176,65 @@ fn unknown_fields_are_refused() {
 }
 
 #[test]
+fn what_a_field_can_never_hold_is_refused() {
+    let said = |fields: &str| {
+        let step = format!("[[scenario.step]]\nexpect = {{ from = \"ue-a\", {fields} }}\n");
+        message(&scenario("", &step))
+    };
+    for (fields, expected) in [
+        ("sip = { method = \"INVTE\" }", "(did you mean \"INVITE\"?)"),
+        (
+            "sip = { method = [\"INVITE\", \"ACKK\"] }",
+            "(did you mean \"ACK\"?)",
+        ),
+        (
+            "sip = { for = \"invite\", status = 200 }",
+            "unknown SIP method \"invite\"",
+        ),
+        (
+            "sip = { status = 20 }",
+            "found 20, expected a SIP status from 100 to 699",
+        ),
+        (
+            "sip = { status = { min = 400, max = 4999 } }",
+            "found 4999, expected a SIP status",
+        ),
+        ("sip = { transport = \"UPD\" }", "(did you mean \"UDP\"?)"),
+        ("http = { method = \"PSOT\" }", "(did you mean \"POST\"?)"),
+        (
+            "http = { status = 600 }",
+            "expected an HTTP status from 100 to 599",
+        ),
+        ("msrp = { method = \"SENT\" }", "(did you mean \"SEND\"?)"),
+        (
+            "ppstp = { request = \"FINDS\" }",
+            "(did you mean \"FIND\"?)",
+        ),
+        (
+            "diameter = { command = \"UAB\" }",
+            "unknown Diameter command \"UAB\"",
+        ),
+    ] {
+        let said = said(fields);
+        assert!(said.contains(expected), "{fields}: {said}");
+    }
+}
+
+#[test]
+fn what_nobody_knows_can_be_asked_for_on_purpose() {
+    for fields in [
+        "sip = { method = { matches = \"^FOO$\" } }",
+        "sip = { for = { has = \"FOO\" }, status = { min = 400, max = 699 } }",
+        "http = { status = [200, 599] }",
+    ] {
+        let step = format!("[[scenario.step]]\nexpect = {{ from = \"ue-a\", {fields} }}\n");
+        if let Err(mistakes) = read(&scenario("", &step)) {
+            panic!("{fields}: {mistakes:?}");
+        }
+    }
+}
+
+#[test]
 fn empty_steps_are_refused() {
     assert_eq!(
         "a scenario without steps, expected one at least",

@@ -160,6 +160,84 @@ impl Layer {
     }
 }
 
+/// All that a field can ever hold: what a pattern says beyond it can never be met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Range {
+    /// One of these words, of that kind.
+    Words(&'static str, &'static [&'static str]),
+    /// Such a number, by name and article; both ends included.
+    Numbers(&'static str, i64, i64),
+}
+
+impl Layer {
+    /// What a field can hold, where its vocabulary is closed; `None` for free text. What is not in it but may
+    /// come all the same (a method nobody knows) is asked for by a regular expression.
+    pub(crate) fn range(self, key: &str) -> Option<Range> {
+        Some(match (self, key) {
+            (Layer::Sip, "method" | "for") => Range::Words("SIP method", SIP_METHODS),
+            (Layer::Sip, "status") => Range::Numbers("a SIP status", 100, 699),
+            (Layer::Sip, "transport") => Range::Words("SIP transport", SIP_TRANSPORTS),
+            (Layer::Sdp, "direction") => Range::Words("direction", DIRECTIONS),
+            (Layer::Sdp, "setup") => Range::Words("set-up role", SETUPS),
+            (Layer::Msrp, "method") => Range::Words("MSRP method", MSRP_METHODS),
+            (Layer::Msrp, "status") => Range::Numbers("an MSRP status", 0, 999),
+            (Layer::Msrp, "continuation") => Range::Words("continuation flag", FLAGS),
+            (Layer::Http, "method") => Range::Words("HTTP method", HTTP_METHODS),
+            (Layer::Http, "status") => Range::Numbers("an HTTP status", 100, 599),
+            (Layer::Ppstp, "request") => Range::Words("PPSTP request", PPSTP_REQUESTS),
+            (Layer::Diameter, "command") => Range::Words("Diameter command", DIAMETER_COMMANDS),
+            (Layer::Diameter, "result") => Range::Numbers("a Diameter result", 1000, 5999),
+            _ => return None,
+        })
+    }
+}
+
+/// RFC 3261 and the methods registered after it (RFC 3262, 3311, 3428, 3515, 3903, 6086, 6665).
+const SIP_METHODS: &[&str] = &[
+    "ACK",
+    "BYE",
+    "CANCEL",
+    "INFO",
+    "INVITE",
+    "MESSAGE",
+    "NOTIFY",
+    "OPTIONS",
+    "PRACK",
+    "PUBLISH",
+    "REFER",
+    "REGISTER",
+    "SUBSCRIBE",
+    "UPDATE",
+];
+
+/// RFC 3261 25.1 and RFC 7118.
+const SIP_TRANSPORTS: &[&str] = &["UDP", "TCP", "TLS", "SCTP", "TLS-SCTP", "WS", "WSS"];
+
+/// RFC 9110 9 and RFC 5789.
+const HTTP_METHODS: &[&str] = &[
+    "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE",
+];
+
+/// RFC 4975 7.1 and RFC 4976.
+const MSRP_METHODS: &[&str] = &["AUTH", "REPORT", "SEND"];
+
+/// RFC 4975 7.1: the message goes on, ends, is given up.
+const FLAGS: &[&str] = &["+", "$", "#"];
+
+/// RFC 4566 6.
+const DIRECTIONS: &[&str] = &["inactive", "recvonly", "sendonly", "sendrecv"];
+
+/// RFC 4145 4.
+const SETUPS: &[&str] = &["active", "actpass", "holdconn", "passive"];
+
+/// RFC 7846.
+const PPSTP_REQUESTS: &[&str] = &["CONNECT", "FIND", "STAT_REPORT"];
+
+/// Of Cx (TS 29.229): requests and answers.
+const DIAMETER_COMMANDS: &[&str] = &[
+    "LIA", "LIR", "MAA", "MAR", "PPA", "PPR", "RTA", "RTR", "SAA", "SAR", "UAA", "UAR",
+];
+
 /// A frame, decoded on demand.
 #[derive(Clone, Debug)]
 pub struct View {

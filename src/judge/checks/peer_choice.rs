@@ -182,12 +182,12 @@ fn asked_by_get(case: &Case<'_>, seen: &Seen<'_>, get: &http::Request, told: &To
         .collect()
 }
 
-/// Whether a 302 sent this UE where it asks now.
+/// Whether a redirection (RFC 9110 15.4: any 3xx with Location) sent this UE where it asks now.
 fn was_redirected(case: &Case<'_>, seen: &Seen<'_>) -> bool {
     case.evidence.http_responses().any(|(reply, response)| {
         reply.index < seen.index
             && reply.frame.to == seen.frame.from
-            && response.status() == 302
+            && (300..400).contains(&response.status())
             && response
                 .header("Location")
                 .is_some_and(|url| leads_to(case, url, seen.frame))

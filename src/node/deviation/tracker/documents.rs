@@ -1,5 +1,6 @@
 //! HTTP and the documents of RFC 7846: what a tracker takes, and what it refuses.
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -503,7 +504,7 @@ impl Door for Speechless {
         match self.0 && error_in(passing) == 1 {
             true => said(Http::of(passing.message).map(|http| {
                 let http = http.status(400).remove("Content-Type");
-                http.body(bytes::Bytes::new()).finish()
+                http.body(Bytes::new()).finish()
             })),
             false => Said::AsWritten,
         }
@@ -608,7 +609,7 @@ struct FirstLength;
 
 impl Door for FirstLength {
     fn hears(&mut self, passing: &Passing<'_>) -> Heard {
-        bend::heard(by_first_length(passing.bytes))
+        by_first_length(passing.bytes).map_or(Heard::AsItCame, Heard::Instead)
     }
 
     fn hears_rest(&mut self, passing: &Passing<'_>) -> Heard {
@@ -616,8 +617,9 @@ impl Door for FirstLength {
     }
 }
 
-/// The request up to its first length, with that alone; `None` if its head gives one length only.
-fn by_first_length(bytes: &[u8]) -> Option<Vec<u8>> {
+/// The request up to its first length, with that alone, and the request that then begins within it; `None` if
+/// its head gives one length only.
+fn by_first_length(bytes: &[u8]) -> Option<Vec<Bytes>> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).ok()?;
     let name_of = |line: &str| {
@@ -636,12 +638,17 @@ fn by_first_length(bytes: &[u8]) -> Option<Vec<u8>> {
         .find(|line| name_of(line) == "content-length")?;
     let count: usize = length.split(':').nth(1)?.trim().parse().ok()?;
     let body = bytes.get(end + 4..)?;
-    let body = &body[..count.min(body.len())];
+    let (body, rest) = body.split_at(count.min(body.len()));
     let kept: Vec<&str> = head.lines().filter(|line| !is_length(line)).collect();
     let head = format!(
         "{}\r\nContent-Length: {}\r\n\r\n",
         kept.join("\r\n"),
         body.len()
     );
-    Some([head.as_bytes(), body].concat())
+    let mut heard = vec![[head.as_bytes(), body].concat().into()];
+    let rest = rest.trim_ascii_start();
+    if rest.starts_with(b"POST ") {
+        heard.push(Bytes::copy_from_slice(rest));
+    }
+    Some(heard)
 }

@@ -7,13 +7,13 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{Deviation, Heard, How, Passing},
     book::{
-        ACTIONS, Book, STATS, Told, answers, each_in, is_request, list_of, minded, request,
-        swarm_of,
+        ACTIONS, Book, STATS, Told, answers, each_in, is_request, list_of, lists_nobody_as_nobody,
+        minded, request, swarm_of,
     },
     row,
 };
 use crate::{
-    node::setup::Neighbour,
+    node::{policy::NotifyTiming, setup::Neighbour, tracking_list::Order},
     spec::{Architecture, Format, RefPoint, Role},
 };
 
@@ -133,35 +133,47 @@ pub const TABLE: &[Deviation] = &[
         "tracker-mixes-swarms",
         "TRK-012",
         "lists peers of every swarm",
-        How::Door(|_| {
-            answers(|told| {
-                told.add(|_, other, stay, swarm| other != swarm && stay.left.is_none());
-            })
-        }),
+        How::Disposed(
+            lists_nobody_as_nobody,
+            &How::Door(|_| {
+                answers(|told| {
+                    told.add(|_, other, stay, swarm| other != swarm && stay.left.is_none());
+                })
+            }),
+        ),
     ),
     row(
         "tracker-finds-in-other-swarms",
         "PPSTP-084",
         "answers a FIND with a peer of another swarm among the others",
-        How::Door(|_| {
-            answers(|told| {
-                if told.kind() == "FIND" {
-                    told.add(|_, other, stay, swarm| other != swarm && stay.left.is_none());
-                }
-            })
-        }),
+        How::Disposed(
+            lists_nobody_as_nobody,
+            &How::Door(|_| {
+                answers(|told| {
+                    if told.kind() == "FIND" {
+                        told.add(|_, other, stay, swarm| other != swarm && stay.left.is_none());
+                    }
+                })
+            }),
+        ),
     ),
     row(
         "tracker-lists-the-asker",
         "TRK-013",
         "lists whoever asks",
-        How::Door(|_| answers(list_asker)),
+        How::Disposed(
+            |setup| setup.policy.tracker.notify_timing = NotifyTiming::AfterResponse,
+            &How::Door(|_| answers(list_asker)),
+        ),
     ),
     row(
         "tracker-lists-the-nearest-only",
         "TRK-014",
         "chooses peers by priority alone when it may not list all",
-        How::Setup(|setup| setup.policy.tracker.covers = false),
+        How::Setup(|setup| {
+            setup.policy.tracker.order = Order::Priority;
+            setup.policy.tracker.covers = false;
+        }),
     ),
     row(
         "tracker-lists-no-holder-of-the-last-piece",
@@ -197,25 +209,31 @@ pub const TABLE: &[Deviation] = &[
         "tracker-lists-who-left",
         "TRK-021",
         "goes on listing peers that left",
-        How::Door(|_| {
-            answers(|told| {
-                told.add(|_, other, stay, swarm| other == swarm && stay.left.is_some());
-            })
-        }),
+        How::Disposed(
+            lists_nobody_as_nobody,
+            &How::Door(|_| {
+                answers(|told| {
+                    told.add(|_, other, stay, swarm| other == swarm && stay.left.is_some());
+                })
+            }),
+        ),
     ),
     row(
         "tracker-lists-who-left-a-while",
         "TRK-021",
         "lists a peer for ten seconds after it left",
-        How::Door(|_| {
-            answers(|told| {
-                let now = told.passing.at;
-                told.add(|_, other, stay, swarm| {
-                    let is_recent = |left| now < left + Duration::from_secs(10);
-                    other == swarm && stay.left.is_some_and(is_recent)
-                });
-            })
-        }),
+        How::Disposed(
+            lists_nobody_as_nobody,
+            &How::Door(|_| {
+                answers(|told| {
+                    let now = told.passing.at;
+                    told.add(|_, other, stay, swarm| {
+                        let is_recent = |left| now < left + Duration::from_secs(10);
+                        other == swarm && stay.left.is_some_and(is_recent)
+                    });
+                })
+            }),
+        ),
     ),
     row(
         "tracker-remembers-old-addresses",

@@ -10,12 +10,16 @@ use super::{
         apart::Http,
         bend::{heard, said},
     },
-    book::{Book, Told, answers, list_of, minded, refused, request, root_of, swarm_of},
+    book::{
+        Book, Told, answers, list_of, lists_nobody_as_nobody, minded, refused, request, root_of,
+        swarm_of,
+    },
     row,
 };
 use crate::{
     node::{
         Setup,
+        policy::DigestOffer,
         tracking_list::{KeptAliveBy, Unqualified},
     },
     proto::digest::NonceCounts,
@@ -58,7 +62,10 @@ pub const TABLE: &[Deviation] = &[
         "tracker-knows-md5-only",
         "TRK-008",
         "offers SHA-256 and challenges anew whoever uses it",
-        How::Hears(md5_only),
+        How::Disposed(
+            |setup| setup.policy.tracker.digest_offer = DigestOffer::Sha256First,
+            &How::Hears(md5_only),
+        ),
     ),
     row(
         "tracker-says-no-error-6-in-challenges",
@@ -240,22 +247,25 @@ pub const TABLE: &[Deviation] = &[
         "tracker-forgets-the-silent-in-one-swarm",
         "PPSTP-017",
         "takes a silent peer out of the first swarm it joined, and leaves it in the others",
-        How::Door(|_| {
-            answers(|told| {
-                let timeout = told.passing.setup.policy.tracker.track_timeout;
-                let (now, timeout) = (told.passing.at, Duration::from_secs(timeout.into()));
-                told.add(|known, other, stay, swarm| {
-                    let is_silent = known.heard + timeout <= now;
-                    other == swarm && is_silent && stay.place > 0 && stay.left.is_none()
-                });
-            })
-        }),
+        How::Disposed(
+            lists_nobody_as_nobody,
+            &How::Door(|_| {
+                answers(|told| {
+                    let timeout = told.passing.setup.policy.tracker.track_timeout;
+                    let (now, timeout) = (told.passing.at, Duration::from_secs(timeout.into()));
+                    told.add(|known, other, stay, swarm| {
+                        let is_silent = known.heard + timeout <= now;
+                        other == swarm && is_silent && stay.place > 0 && stay.left.is_none()
+                    });
+                })
+            }),
+        ),
     ),
     row(
         "tracker-expires-a-minute-late",
         "TRK-019",
-        "lists silent peers for a minute more than their time",
-        How::Setup(|setup| setup.policy.tracker.track_timeout += 60),
+        "lists silent peers for a minute more than three",
+        How::Setup(|setup| setup.policy.tracker.track_timeout = 180 + 60),
     ),
     row(
         "tracker-counts-from-the-connect",

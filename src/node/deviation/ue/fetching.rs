@@ -331,7 +331,10 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] =
             "ue-says-passive-and-opens",
             "DATA-004",
             "says that the other end opens the connection, and opens one as well",
-            How::Door(|_| Box::new(Reworded::new(Box::new(passive)))),
+            How::Disposed(
+                |setup| setup.policy.ue.says_setup = true,
+                &How::Door(|_| Box::new(Reworded::new(Box::new(passive)))),
+            ),
         ),
         of_users(
             "ue-names-a-core-host-for-its-data",
@@ -355,7 +358,10 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] =
             "ue-resumes-an-octet-late",
             "DATA-009",
             "leaves out an octet when it asks for the rest of a broken transfer",
-            How::Door(|_| Box::new(Reworded::new(late_rest()))),
+            How::Disposed(
+                |setup| setup.policy.ue.resumes = true,
+                &How::Door(|_| Box::new(Reworded::new(late_rest()))),
+            ),
         ),
         of_users(
             "ue-keeps-what-came-first",

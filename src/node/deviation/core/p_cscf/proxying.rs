@@ -122,9 +122,9 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
     p_cscf(
         "p-cscf-answers-408",
         "ERR-007",
-        "makes 408 of a 504 to a request that is no INVITE",
+        "makes 408 of a 5xx to a request that is no INVITE",
         How::Says(|p| {
-            response(p, Gm, &[], (504, 504), |edit, sip| match sip.method() {
+            response(p, Gm, &[], (500, 599), |edit, sip| match sip.method() {
                 "INVITE" => edit,
                 _ => edit.status(408, "Request Timeout"),
             })
@@ -172,9 +172,9 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "p-cscf-forwards-the-broken",
         "ERR-014",
         "forwards requests without their mandatory headers, on the route their sender has",
-        How::SetupAndDoor(
+        How::Disposed(
             |setup| setup.policy.p_cscf.route_mismatch = RouteMismatch::Replace,
-            |_| Box::new(Indulgent),
+            &How::Door(|_| Box::new(Indulgent)),
         ),
     ),
     p_cscf(

@@ -205,7 +205,7 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "SCSCF-007",
         "answers 408 to a SUBSCRIBE or PUBLISH if the tracker stays silent",
         How::Says(|p| {
-            response(p, Mw, &[], (504, 504), |edit, sip| match sip.method() {
+            response(p, Mw, &[], (500, 599), |edit, sip| match sip.method() {
                 "INVITE" => edit,
                 _ => edit.status(408, "Request Timeout"),
             })

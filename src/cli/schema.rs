@@ -2,8 +2,10 @@
 
 use clap::{Args, ValueEnum};
 
-use super::{Exit, Failure, print};
-use crate::report::Report;
+use serde_json::Value;
+
+use super::{Exit, Failure, print, selection::with_names};
+use crate::{report::Report, suite::schema};
 
 #[derive(Debug, Args)]
 pub struct SchemaCommand {
@@ -14,16 +16,38 @@ pub struct SchemaCommand {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Of {
+    /// fixtures/contents.toml
+    Contents,
+    /// The profile of a system under test
+    Profile,
+    /// suites/requirements.toml
+    Requirements,
     /// results.json
     Results,
+    /// A scenario file: a file below suites/registered, suites/unregistered or suites/common
+    Scenarios,
+    /// fixtures/subscribers.toml
+    Subscribers,
+    /// A file of fixtures/topologies
+    Topology,
 }
 
 impl SchemaCommand {
     pub fn run(self) -> Result<Exit, Failure> {
         let schema = match self.of {
+            Of::Contents => text(&schema::contents()),
+            Of::Profile => text(&schema::profile()),
+            Of::Requirements => text(&schema::requirements()),
             Of::Results => Report::schema(),
+            Of::Scenarios => text(&with_names(schema::scenarios)),
+            Of::Subscribers => text(&schema::subscribers()),
+            Of::Topology => text(&schema::topology()),
         };
         print(&schema)?;
         Ok(Exit::Good)
     }
+}
+
+fn text(schema: &Value) -> String {
+    format!("{schema:#}\n")
 }

@@ -60,12 +60,16 @@ impl Suites {
 
 /// Reads files with all names that stand elsewhere; the mistakes of all files come together.
 fn read(files: &Files) -> Result<Suite, Diagnostics> {
+    with_names(|names| Suite::read(files, names))
+}
+
+/// The names that scenarios cite and suites do not define.
+pub fn with_names<T>(ask: impl FnOnce(Names<'_>) -> T) -> T {
     let checks: Vec<&str> = judge::CHECKS.iter().map(|check| check.name).collect();
-    let names = Names {
+    ask(Names {
         deviations: Some(&crate::node::deviation::names()),
         checks: Some(&checks),
-    };
-    Suite::read(files, names)
+    })
 }
 
 fn from_directory(directory: &Path) -> Result<Files, Failure> {

@@ -179,4 +179,4 @@ fn said<'a>(value: &Value<'a>) -> Option<&'a str> {
 }
 
 /// What a row may be tagged with.
-const TAGS: &[&str] = &["bulk"];
+pub(super) const TAGS: &[&str] = &["bulk"];

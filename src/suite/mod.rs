@@ -14,6 +14,7 @@ mod pattern;
 mod prologue;
 mod reading;
 mod scenario;
+pub mod schema;
 mod select;
 mod subscribers;
 mod template;

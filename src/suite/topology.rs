@@ -104,11 +104,11 @@ const FIRST_PORT: u16 = 10_240;
 /// Of one node on `[::1]`.
 const NODE_PORTS: u16 = 64;
 /// Of those, for listeners; the rest is for connections of its own.
-const LISTENER_PORTS: u16 = 8;
+pub(super) const LISTENER_PORTS: u16 = 8;
 /// Of one network on `[::1]`, those beside the nodes' included.
 const NETWORK_PORTS: u16 = NODE_PORTS * (MOST_NODES as u16 + 1);
 /// Nodes of a topology.
-const MOST_NODES: usize = 15;
+pub(super) const MOST_NODES: usize = 15;
 
 /// The first network of the loopback range.
 const LOOPBACK: Ground = Ground::Loopback { network: 0 };

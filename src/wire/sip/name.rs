@@ -146,10 +146,7 @@ const SLOTS: usize = 256;
 /// octet. The factors were found by trying; a new name that falls on another does not compile and wants others.
 const fn slot(name: &[u8]) -> usize {
     let [first, middle, last] = [name[0], name[name.len() / 2], name[name.len() - 1]];
-    let mixed = name.len() * 11
-        + lower(first) * 89
-        + lower(last) * 64
-        + lower(middle) * 20;
+    let mixed = name.len() * 11 + lower(first) * 89 + lower(last) * 64 + lower(middle) * 20;
     mixed % SLOTS
 }
 

@@ -386,3 +386,76 @@ fn messages(format: Format, bytes: &Bytes) -> Vec<Bytes> {
         false => found,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        node::testbed::{Bed, Cast},
+        spec::{Architecture, Delivery},
+    };
+
+    /// Says one thing when it starts.
+    struct Speaker;
+
+    impl Node for Speaker {
+        fn role(&self) -> Role {
+            Role::Ue
+        }
+
+        fn handle(&mut self, _at: At, input: Input<'_>, out: &mut Outbox) {
+            if let Input::Start = input {
+                let to = SocketAddr::from(([192, 0, 2, 1], 5060));
+                let bytes = Bytes::from_static(b"OPTIONS sip:a@ims.example SIP/2.0\r\n\r\n");
+                out.datagram(RefPoint::Gm, to, bytes);
+            }
+        }
+    }
+
+    struct Late;
+
+    impl Door for Late {
+        fn says(&mut self, _passing: &Passing<'_>) -> Said {
+            Said::Later(Duration::from_secs(1))
+        }
+    }
+
+    struct Open;
+
+    impl Door for Open {}
+
+    #[test]
+    fn each_of_two_doors_lets_out_what_it_held_back() {
+        let cast = Cast {
+            name: "ue-a",
+            role: Role::Ue,
+            ip: "192.0.2.10",
+            listens: &[],
+            user: Some("ue-a"),
+            holds: &[],
+        };
+        let bed = Bed::new(&[cast], Architecture::Registered, Delivery::Delegate);
+        let setup = bed.setup_of("ue-a");
+        let inner = Behind::new(Box::new(Speaker), Box::new(Late), setup.clone());
+        let mut outer =
+            Behind::new(Box::new(inner), Box::new(Open), setup).slowed(Duration::from_millis(10));
+        let mut out = Outbox::default();
+        outer.handle(At::ZERO, Input::Start, &mut out);
+        let mut now = At::ZERO;
+        let mut said = Vec::new();
+        loop {
+            let mut due = None;
+            for output in out.drain().collect::<Vec<_>>() {
+                match output {
+                    Output::Arm { timer, at } => due = Some((timer, at)),
+                    Output::Datagram { .. } => said.push(now),
+                    other => panic!("nothing else was said: {other:?}"),
+                }
+            }
+            let Some((timer, at)) = due else { break };
+            now = at;
+            outer.handle(now, Input::Timer(timer), &mut out);
+        }
+        assert_eq!(vec![At::ZERO + Duration::from_millis(1010)], said);
+    }
+}

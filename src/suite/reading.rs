@@ -1015,14 +1015,16 @@ fn names_among(value: Option<Value<'_>>, kind: &str, known: Option<&[&str]>) -> 
 /// `{ track = 1.1 }`: so many times that timer, from 0 to 100.
 fn timers_of(value: &Value<'_>) -> Option<(Timer, f64)> {
     let table = value.table()?;
-    let named = Timer::ALL
+    let named: Vec<(Timer, Value<'_>)> = Timer::ALL
         .iter()
-        .find_map(|timer| Some((*timer, table.get(timer.word())?)));
+        .filter_map(|timer| Some((*timer, table.get(timer.word())?)))
+        .collect();
     table.refuse_unknown();
-    let Some((timer, factor)) = named else {
+    let [(timer, factor)] = named[..] else {
         let words: Vec<&str> = Timer::ALL.iter().map(|timer| timer.word()).collect();
         value.note(format!(
-            "found no timer, expected one of {}",
+            "found {} timers, expected exactly one of {}",
+            named.len(),
             words.join(", ")
         ));
         return None;

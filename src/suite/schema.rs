@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 use super::{
     Names,
     ledger::TAGS,
-    scenario::Choice,
+    scenario::{Choice, Except},
+    timers::Timer,
     topology::{LISTENER_PORTS, MOST_NODES},
     view::{self, Layer},
 };
@@ -165,7 +166,7 @@ pub fn profile() -> Value {
         need("name", text("As reports call it")),
         need("roles", words(all::<Role>())),
         need("claims", claims),
-        may("timers", table(&[may("track", duration())])),
+        may("timers", table(&timers(duration()))),
         may("limits", table(&[may("transfers", number())])),
         may("leniencies", strings()),
         may("waiver", array(waiver)),
@@ -229,6 +230,7 @@ fn given(deviations: Value) -> Value {
 }
 
 fn step() -> Value {
+    let timers = timers(share(100));
     let verbs = [
         may("do", action()),
         may("send", send()),
@@ -236,7 +238,7 @@ fn step() -> Value {
         may("never", never()),
         may(
             "wait",
-            any_of([duration(), table(&[need("track", share(100))])]),
+            any_of([duration(), exactly_one(table(&timers), &timers)]),
         ),
     ];
     let when = pins(&[
@@ -341,6 +343,7 @@ fn never() -> Value {
     keys.extend([
         may("after", strings()),
         may("until", text("A name that an expect gives")),
+        may("except", word(all::<Except>())),
         may("requirement", strings()),
     ]);
     table(&keys)
@@ -450,6 +453,12 @@ fn pins(more: &[Key]) -> Value {
     ];
     keys.extend_from_slice(more);
     table(&keys)
+}
+
+/// Each of the times that a profile may state.
+fn timers(each: Value) -> Vec<Key> {
+    let words = all::<Timer>().into_iter();
+    words.map(|word| may(word, each.clone())).collect()
 }
 
 /// Content to piece numbers.
@@ -613,12 +622,14 @@ vocabularies!(
     Architecture,
     Basis,
     Delivery,
+    Except,
     Feature,
     Path,
     RefPoint,
     RequestPath,
     Role,
-    Strength
+    Strength,
+    Timer
 );
 
 fn all<T: Vocabulary>() -> Vec<&'static str> {
@@ -759,7 +770,13 @@ mod tests {
             assert!(kind.admits(&file), "the schema refuses {}", kind_of(&path));
             let mut file = file;
             let was = at(&mut file, &path).clone();
-            for other in others(&was) {
+            // A file is a table, whatever is in it.
+            let others = if path.is_empty() {
+                Vec::new()
+            } else {
+                others(&was)
+            };
+            for other in others {
                 let is_typed = !other.is_str() && other != Toml::Integer(-7);
                 *at(&mut file, &path) = other.clone();
                 let (mistakes, admits) = (kind.mistakes(&file), kind.admits(&file));

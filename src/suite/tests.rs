@@ -93,7 +93,8 @@ fn all_mistakes_of_all_files_come_at_once() {
 #[test]
 fn unknown_keys_are_refused() {
     assert_eq!(
-        "9:1: unknown key \"purpos\", not among the 16 known (did you mean \"purpose\"?)",
+        "9:1: unknown key \"purpos\", expected one of name, purpose, clause, topology, \
+         architectures, requires, options, delivery, over, needs, kills, checks, tags, limit, given, step (did you mean \"purpose\"?)",
         mistake(&scenario("purpos = 1", STEPS))
     );
 }
@@ -637,7 +638,7 @@ fn a_step_stands_only_where_its_choice_was_made() {
     let step = |status: &str| {
         format!(
             "\n[[scenario.step]]\nwhen = {{ status = \"{status}\" }}\n\
-             expect = {{ from = \"ue-a\", sip = {{ method = \"{status}\" }}, as = \"report\" }}\n"
+             expect = {{ from = \"ue-a\", sip = {{ Event = \"{status}\" }}, as = \"report\" }}\n"
         )
     };
     let steps = format!("{STEPS}{}{}", step("ims"), step("ut"));

@@ -239,6 +239,7 @@ fn play(
         Casting {
             deviation,
             profile: None,
+            guests: None,
         },
     );
     let fault = played.fault.as_ref().map(ToString::to_string);

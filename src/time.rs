@@ -18,6 +18,11 @@ impl At {
     /// The start of the run.
     pub const ZERO: At = At(0);
 
+    /// Whether this is the start.
+    pub fn is_zero(&self) -> bool {
+        *self == At::ZERO
+    }
+
     /// The instant `nanos` nanoseconds after the start.
     pub const fn from_nanos(nanos: u64) -> At {
         At(nanos)

@@ -69,6 +69,8 @@ impl Exit {
             Exit::Fault
         } else if seen(Outcome::Fail) {
             Exit::Failed
+        } else if report.run.unavailable.is_some() {
+            Exit::Unavailable
         } else if !report.run.stale_waivers.is_empty() {
             Exit::StaleWaiver
         } else if seen(Outcome::Inconclusive) {

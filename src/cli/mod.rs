@@ -5,9 +5,11 @@ mod coverage;
 mod crew;
 mod exit;
 mod explain;
+mod guard;
 mod judge;
 mod lint;
 mod list;
+mod node;
 mod play;
 mod progress;
 mod prove;
@@ -18,6 +20,7 @@ mod runs;
 mod schema;
 mod selection;
 mod signal;
+mod sut;
 mod tally;
 
 use std::{
@@ -69,8 +72,13 @@ enum Command {
     Judge(judge::Judge),
     /// Draw the reports of a run again, from its recorded verdicts
     Report(report::ReportCommand),
+    /// Serve one reference node, or the IMS core, on real sockets
+    Node(Box<node::Node>),
     /// Print a JSON schema
     Schema(schema::SchemaCommand),
+    /// Run a guest's command, and end it with everything it started when our input closes
+    #[command(hide = true)]
+    Guard(guard::Guard),
 }
 
 impl Command {
@@ -84,7 +92,9 @@ impl Command {
             Command::Replay(command) => command.run(),
             Command::Judge(command) => command.run(),
             Command::Report(command) => command.run(),
+            Command::Node(command) => command.run(),
             Command::Schema(command) => command.run(),
+            Command::Guard(command) => command.run(),
         }
     }
 }

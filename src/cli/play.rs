@@ -13,7 +13,7 @@ use crate::{
     report::{FindingRow, Folder, InstanceResult, Outcome, folder, gather, ladder::Look},
     run::{self, Casting, Field, Played},
     suite::{Context, Follower, Instance, Suite},
-    sut::Standing,
+    sut::{Absence, Standing},
     time::At,
     trace::{Trace, jsonl, pcapng},
 };
@@ -44,6 +44,8 @@ pub struct Recorded {
     /// The trace as it is stored.
     pub text: String,
     fault: Option<String>,
+    /// Why it could not be played with the guests there are.
+    pub absence: Option<Absence>,
 }
 
 /// A scenario that takes longer than this on a real clock is slow.
@@ -85,7 +87,20 @@ impl Player<'_> {
         if let Some(result) = unplayed {
             return Ok(result);
         }
+        if let Some(guests) = self.casting.guests {
+            guests.log_in(&folder.path().join(instance.id()));
+        }
         match guarded(|| self.record(instance, &folder.known())) {
+            Ok(Recorded {
+                absence: Some(absence),
+                ..
+            }) => {
+                let (outcome, why) = match absence {
+                    Absence::Unsupported(why) => (Outcome::Unsupported, why),
+                    Absence::Unavailable(why) => (Outcome::Inconclusive, why),
+                };
+                Ok(gather::unplayed(self.suite, instance, outcome, why))
+            }
             Ok(recorded) => {
                 let id = instance.id();
                 let stored = folder.store(&folder::trace_file(&id), recorded.text.as_bytes())?;
@@ -122,7 +137,10 @@ impl Player<'_> {
             ));
         }
         let Played {
-            mut trace, fault, ..
+            mut trace,
+            fault,
+            absence,
+            ..
         } = played;
         let mut fault = fault.map(|fault| fault.to_string());
         let written = jsonl::write(&trace, known);
@@ -136,6 +154,7 @@ impl Player<'_> {
             trace,
             text: written.text,
             fault,
+            absence,
         }
     }
 
@@ -175,7 +194,11 @@ impl Player<'_> {
 
     /// When, in memory, the last step was given, met or waited out.
     fn last_step(&self, instance: &Instance) -> At {
-        let trace = run::play(self.suite, instance, self.casting).trace;
+        let casting = Casting {
+            guests: None,
+            ..self.casting
+        };
+        let trace = run::play(self.suite, instance, casting).trace;
         let steps = instance.steps(self.suite);
         let values = Context::new(self.suite, instance, &trace.meta);
         let mut follower = Follower::new(&steps, &values);

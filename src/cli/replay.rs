@@ -1,7 +1,5 @@
 //! `replay`: one scenario again, octet for octet, with its ladder.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
 use super::{
@@ -11,6 +9,7 @@ use super::{
     run::look,
     runs,
     selection::Suites,
+    sut::SutArgs,
 };
 use crate::{
     judge::Rigour,
@@ -18,6 +17,7 @@ use crate::{
     report::{Counts, Folder, InstanceResult, Report, StoredFile, folder, gather, terminal},
     run::{Casting, Field},
     suite::{Instance, Suite, nearest},
+    sut::Guests,
     trace::jsonl::Known,
 };
 
@@ -28,9 +28,8 @@ pub struct Replay {
     #[arg(value_name = "RUN/INSTANCE")]
     what: String,
 
-    /// The profile of the system under test
-    #[arg(long, value_name = "FILE")]
-    sut: Option<PathBuf>,
+    #[command(flatten)]
+    sut: SutArgs,
 
     /// Make the reference nodes break this rule [default: as the run did]
     #[arg(long, value_name = "NAME", value_parser = super::run::deviation)]
@@ -44,16 +43,28 @@ impl Replay {
     pub fn run(self) -> Result<Exit, Failure> {
         quiet_panics();
         let mut suite = self.suites.load()?;
-        let profile = super::run::profile(self.sut.as_deref(), &mut suite)?;
+        let profile = self.sut.profile(&mut suite)?;
+        let guests = profile.as_ref().map(|profile| profile.guests.clone());
+        let guests = guests.filter(|all| !all.is_empty());
+        let scratch = std::env::temp_dir().join(format!("peerproof-{}", std::process::id()));
+        let guests = guests.map(|all| Guests::new(all, &scratch.join("guests")));
+        let guests = guests.transpose().map_err(Failure::usage)?;
+        if let Some(guests) = &guests {
+            guests.log_in(&scratch);
+        }
         let casting = |deviation| Casting {
             deviation,
             profile: profile.as_ref(),
+            guests: guests.as_ref(),
         };
         let Some((path, id)) = runs::split(&self.what) else {
             let instance = instance(&suite, &self.what)?;
             let player = player(
                 &suite,
-                Field::Memory,
+                match guests {
+                    Some(_) => Field::Sockets,
+                    None => Field::Memory,
+                },
                 Rigour::Usual,
                 casting(self.deviation),
             );

@@ -18,6 +18,7 @@ use super::{
     runs, runs_folder,
     selection::{Selectors, Suites},
     signal::Stop,
+    sut::SutArgs,
     tally::Tally,
 };
 use crate::{
@@ -30,7 +31,7 @@ use crate::{
     },
     run::{Casting, Field},
     suite::{Instance, Suite, nearest},
-    sut::{Profile, Waiver},
+    sut::{Guests, Profile, Waiver},
 };
 
 #[derive(Debug, Args)]
@@ -38,9 +39,9 @@ pub struct Run {
     #[command(flatten)]
     selectors: Selectors,
 
-    /// How frames travel
-    #[arg(long, value_enum, default_value = "memory")]
-    transport: Field,
+    /// How frames travel [default: memory; with a guest, sockets]
+    #[arg(long, value_enum)]
+    transport: Option<Field>,
 
     /// The seed everything random is drawn from; 0 is canonical
     #[arg(long, default_value_t = 0)]
@@ -63,10 +64,8 @@ pub struct Run {
     #[arg(long)]
     strict: bool,
 
-    /// The profile of the system under test: what it claims is tested, and its waivers are heeded. Reference
-    /// nodes play its roles
-    #[arg(long, value_name = "FILE")]
-    sut: Option<PathBuf>,
+    #[command(flatten)]
+    sut: SutArgs,
 
     /// Make the reference nodes break this rule, and judge them alone
     #[arg(long, value_name = "NAME", value_parser = deviation)]
@@ -97,14 +96,9 @@ pub struct Run {
 
 impl Run {
     pub fn run(self) -> Result<Exit, Failure> {
-        if self.transport == Field::SocketsV6 && !has_ipv6() {
-            return Err(Failure::new(
-                Exit::Unavailable,
-                "this machine has no IPv6: found no [::1] to bind to, expected the loopback address",
-            ));
-        }
         let mut suite = self.suites.load()?;
-        let profile = profile(self.sut.as_deref(), &mut suite)?;
+        let profile = self.sut.profile(&mut suite)?;
+        let transport = self.transport(profile.as_ref())?;
         if self.differences && self.seed == 0 && self.repeat <= 1 {
             return Err(Failure::usage(
                 "found seed 0, which is the canonical one and differs in nothing: give --differences another --seed",
@@ -125,7 +119,39 @@ impl Run {
             print(&ids)?;
             return Ok(Exit::Good);
         }
-        self.play(&suite, &instances, profile.as_ref())
+        self.play(&suite, &instances, profile.as_ref(), transport)
+    }
+
+    /// Guests are outside, so they are met over sockets.
+    fn transport(&self, profile: Option<&Profile>) -> Result<Field, Failure> {
+        let has_guests = profile.is_some_and(|profile| !profile.guests.is_empty());
+        let transport = match (self.transport, has_guests) {
+            (Some(Field::Memory), true) => {
+                return Err(Failure::usage(
+                    "found --transport memory with a guest, expected sockets or sockets-ipv6: a guest is outside",
+                ));
+            }
+            (Some(transport), _) => transport,
+            (None, true) => Field::Sockets,
+            (None, false) => Field::Memory,
+        };
+        if transport == Field::SocketsV6 && !has_ipv6() {
+            return Err(Failure::new(
+                Exit::Unavailable,
+                "this machine has no IPv6: found no [::1] to bind to, expected the loopback address",
+            ));
+        }
+        if has_guests && self.jobs.is_some_and(|jobs| jobs > 1) {
+            return Err(Failure::usage(
+                "found --jobs with a guest, which can play one scenario at a time: leave it out",
+            ));
+        }
+        if has_guests && self.deviation.is_some() {
+            return Err(Failure::usage(
+                "found --deviation with a guest: the guest is under test, not a reference node",
+            ));
+        }
+        Ok(transport)
     }
 
     fn play(
@@ -133,6 +159,7 @@ impl Run {
         suite: &Suite,
         instances: &[Instance],
         profile: Option<&Profile>,
+        transport: Field,
     ) -> Result<Exit, Failure> {
         let started = SystemTime::now();
         let clock = Instant::now();
@@ -141,7 +168,17 @@ impl Run {
         quiet_panics();
 
         let tally = Tally::default();
-        let results = self.play_all(suite, instances, profile, &folder, &stop, &tally)?;
+        let guests = profile
+            .map(|profile| profile.guests.clone())
+            .filter(|all| !all.is_empty());
+        let guests = guests.map(|all| Guests::new(all, &folder.path().join("guests")));
+        let guests = guests.transpose().map_err(Failure::usage)?;
+        let scene = Scene {
+            profile,
+            guests: guests.as_ref(),
+            transport,
+        };
+        let results = self.play_all(suite, instances, &scene, &folder, &stop, &tally)?;
 
         let mut report = Report {
             schema: SCHEMA.to_owned(),
@@ -150,13 +187,15 @@ impl Run {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 seed: self.seed,
                 selection: self.selectors.words(),
-                transport: self.transport.word().to_owned(),
+                transport: transport.word().to_owned(),
                 strict: self.strict,
-                sut: profile.zip(self.sut.as_ref()).map(|(profile, file)| Sut {
+                sut: profile.map(|profile| Sut {
                     name: profile.name.clone(),
                     roles: profile.roles.clone(),
-                    profile: file.display().to_string(),
+                    profile: self.sut.file(),
+                    guests: self.sut.bindings(),
                 }),
+                unavailable: guests.as_ref().and_then(Guests::unavailable),
                 stale_waivers: profile
                     .map(|profile| stale(profile, instances, &results))
                     .unwrap_or_default(),
@@ -206,14 +245,14 @@ impl Run {
         &self,
         suite: &Suite,
         instances: &[Instance],
-        profile: Option<&Profile>,
+        scene: &Scene<'_>,
         folder: &Folder,
         stop: &Stop,
         tally: &Tally,
     ) -> Result<Vec<InstanceResult>, Failure> {
         let player = Player {
             suite,
-            field: self.transport,
+            field: scene.transport,
             rigour: if self.strict {
                 Rigour::Strict
             } else {
@@ -222,7 +261,8 @@ impl Run {
             slow: if self.slow { Slow::Play } else { Slow::Skip },
             casting: Casting {
                 deviation: self.deviation,
-                profile,
+                profile: scene.profile,
+                guests: scene.guests,
             },
             tally: self.differences.then_some(tally),
         };
@@ -230,7 +270,7 @@ impl Run {
         let results = |results| self.collect(instances, results);
         crew::work(
             instances,
-            self.workers(instances.len()),
+            self.workers(scene.transport, instances.len()),
             stop,
             |instance| {
                 player.play(instance, folder).map(|mut result| {
@@ -279,8 +319,8 @@ impl Run {
     }
 
     /// Over sockets, scenarios at the same time would make each other late, so they take turns.
-    fn workers(&self, instances: usize) -> usize {
-        let usual = match self.transport {
+    fn workers(&self, transport: Field, instances: usize) -> usize {
+        let usual = match transport {
             Field::Memory => crew::cores(),
             Field::Sockets | Field::SocketsV6 => 1,
         };
@@ -309,20 +349,6 @@ impl Run {
         let id = name.to_string_lossy().into_owned();
         Ok((Folder::create(&path, contents)?, id))
     }
-}
-
-/// Reads the profile of the system under test, if one is given; the suite then waits by its timers.
-pub fn profile(file: Option<&Path>, suite: &mut Suite) -> Result<Option<Profile>, Failure> {
-    let Some(file) = file else {
-        return Ok(None);
-    };
-    let read = Profile::read(file, suite);
-    let read = read.map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
-    let profile = read.map_err(super::selection::mistakes)?;
-    for (timer, time) in &profile.timers {
-        suite.timers.set(*timer, *time);
-    }
-    Ok(Some(profile))
 }
 
 /// The waivers that excuse nothing: what they name was played and passed.
@@ -361,6 +387,13 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Who takes part, and where it is played.
+struct Scene<'a> {
+    profile: Option<&'a Profile>,
+    guests: Option<&'a Guests>,
+    transport: Field,
+}
+
 /// How an instance is played again.
 struct Again {
     run: String,
@@ -377,10 +410,7 @@ impl Again {
                     name.to_string_lossy().into_owned()
                 }
             },
-            suites: match &run.sut {
-                Some(file) => format!(" --sut {}{}", file.display(), run.suites.words()),
-                None => run.suites.words(),
-            },
+            suites: format!("{}{}", run.sut.words(), run.suites.words()),
         }
     }
 

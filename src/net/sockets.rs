@@ -184,6 +184,12 @@ impl Sockets {
         Ok(sockets)
     }
 
+    /// The same sockets, where others were found to be elsewhere than was thought.
+    pub fn with_map(mut self, map: Map) -> Sockets {
+        self.map = map;
+        self
+    }
+
     fn listen_udp(&mut self, node: &CastNode, listener: &crate::trace::Listener) -> io::Result<()> {
         let socket = std::net::UdpSocket::bind(listener.addr)?;
         socket.set_nonblocking(true)?;

@@ -8,7 +8,7 @@ use crate::{
     io::LinkEvent,
     spec::{RefPoint, Role},
     time::At,
-    trace::{EventKind, StepMark, Trace},
+    trace::{EventKind, StepMark, Trace, Trouble},
     wire::frame::{Frame, Party},
 };
 
@@ -137,6 +137,15 @@ impl Ladder {
                             lane,
                             format!("{}: {}", note.topic, note.text),
                         );
+                    }
+                }
+                EventKind::Guest { node, trouble } => {
+                    if let Some(lane) = number(node.as_str()) {
+                        let text = match trouble {
+                            Trouble::Ended(how) => how.clone(),
+                            Trouble::NotPushed(why) => format!("could not be pushed: {why}"),
+                        };
+                        rows.remark(what.at, event, lane, text);
                     }
                 }
                 EventKind::Step { index, mark } => {
@@ -882,6 +891,8 @@ mod tests {
                     node("ue-a", Role::Ue),
                 ],
                 contents: Vec::new(),
+                began: At::ZERO,
+                unheard: Vec::new(),
             },
             events: kinds
                 .into_iter()

@@ -105,6 +105,9 @@ pub struct Run {
     /// The system under test, by its profile; absent where every node is ours and all are judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sut: Option<Sut>,
+    /// Why a guest was not there, or that it never sent anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unavailable: Option<String>,
     /// Waivers that excuse nothing any more, with their reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stale_waivers: Vec<String>,
@@ -124,8 +127,11 @@ pub struct Run {
 pub struct Sut {
     pub name: String,
     pub roles: Vec<Role>,
-    /// The file of the profile, as it was given.
+    /// The file of the profile, as it was given; empty if there was none.
     pub profile: String,
+    /// The guests, as they were given beside a profile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guests: Vec<String>,
 }
 
 /// A file of the run folder.
@@ -486,6 +492,7 @@ pub(crate) mod tests {
                 strict: false,
                 deviation: None,
                 sut: None,
+                unavailable: None,
                 stale_waivers: Vec::new(),
                 interrupted: false,
                 started: 0,

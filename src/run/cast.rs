@@ -14,12 +14,13 @@ use crate::{
     random::{Random, derive},
     spec::Role,
     suite::{Ground, Instance, Suite, Topology},
-    sut::Profile,
+    sut::{Guests, Profile},
     trace::{Cast, CastNode, ContentName, ListenTransport, Listener},
     wire::frame::NodeName,
 };
 
 /// The parts of one run, handed out.
+#[derive(Default)]
 pub struct Company {
     pub nodes: Vec<CastNode>,
     pub setups: Vec<Setup>,
@@ -37,6 +38,8 @@ pub struct Casting<'a> {
     pub deviation: Option<&'a Deviation>,
     /// Whose roles are under test, and how it is configured.
     pub profile: Option<&'a Profile>,
+    /// Who plays nodes from outside; over sockets only.
+    pub guests: Option<&'a Guests>,
 }
 
 /// Hands out the parts of an instance.
@@ -55,13 +58,22 @@ pub fn cast(
         .iter()
         .map(|c| content(c, instance))
         .collect();
-    let directory = Arc::new(directory(suite, topology, instance, ground, tls));
+    let mut directory = directory(suite, topology, instance, ground, tls);
+    if let Some(guests) = casting.guests {
+        for (name, node) in &mut directory.nodes {
+            let there = guests.whereabouts(name.as_str(), &node.listeners);
+            node.listeners = there.listeners;
+            if let Some(ip) = there.ip {
+                (node.ip, node.ports) = (ip, None);
+            }
+        }
+    }
+    let directory = Arc::new(directory);
     let subscribers: Arc<Vec<Subscriber>> =
         Arc::new(suite.subscribers.all.iter().map(subscriber).collect());
     let contents_shared = Arc::new(contents);
-    let token_key = derive(instance.seed, &[&instance.id(), "token key"])
-        .to_be_bytes()
-        .to_vec();
+    // The same in every instance: a guest may outlive one.
+    let token_key = derive(instance.seed, &["token key"]).to_be_bytes().to_vec();
 
     let mut nodes = Vec::new();
     let mut setups = Vec::new();
@@ -147,8 +159,12 @@ fn part_of(
     if let Some(foil) = foil.and_then(|deviation| Deviation::named(deviation)) {
         return (Cast::Foil, Some(*foil));
     }
+    if casting.guests.is_some_and(|guests| guests.plays(name)) {
+        return (Cast::Sut, None);
+    }
     match casting.deviation {
         Some(deviation) if deviation.roles.contains(&role) => (Cast::Deviant, Some(*deviation)),
+        _ if casting.guests.is_some() => (Cast::Reference, None),
         _ if casting.profile.is_some_and(|p| p.roles.contains(&role)) => (Cast::Tested, None),
         _ => (Cast::Reference, None),
     }

@@ -16,11 +16,13 @@ use std::{
 
 use crate::{
     drive::{Drive, DriveError, Progress},
-    net::{Claim, Faults, Map, Memory, Sockets, Transport},
-    node::Setup,
+    net::{Claim, Faults, Map, Memory, NetError, Sockets, Transport},
+    node::{Node, Setup, deviation::Deviation, variation::Variation},
     random::derive,
     suite::{Context as Values, Follower, Ground, Instance, Stimulus, Suite, Topology},
-    trace::{Cast, Event, EventKind, Meta, Trace},
+    sut::{Absence, Guests, News},
+    time::At,
+    trace::{Cast, CastNode, Event, EventKind, Meta, Trace, Trouble},
     wire::frame::NodeName,
 };
 
@@ -67,6 +69,8 @@ pub struct Played {
     pub trace: Trace,
     /// A fault of ours that ended the run early; the verdict is `error`.
     pub fault: Option<Fault>,
+    /// Why it could not be played with the guests there are.
+    pub absence: Option<Absence>,
     /// The lawful decisions that each node takes otherwise than canonically, by name.
     pub decisions: Vec<(NodeName, Vec<&'static str>)>,
 }
@@ -84,6 +88,8 @@ pub enum Fault {
 
 /// More octets of trace than this are not kept, and nothing may pass.
 const TRACE_LIMIT: usize = 16 << 20;
+/// What an event counts for beyond the octets of its frame.
+const EVENT_SIZE: usize = 64;
 /// Real networks go quiet without saying so: after the last step, wait this long for what must not come.
 const SETTLE: Duration = Duration::from_millis(250);
 
@@ -91,6 +97,10 @@ const SETTLE: Duration = Duration::from_millis(250);
 pub fn play(suite: &Suite, instance: &Instance, casting: Casting<'_>) -> Played {
     let Some(topology) = instance.topology(suite) else {
         return no_topology(instance);
+    };
+    let casting = Casting {
+        guests: None,
+        ..casting
     };
     let company = cast::cast(suite, instance, casting, topology, Ground::Memory);
     let seed = derive(instance.seed, &[&instance.path(), "network"]);
@@ -100,6 +110,7 @@ pub fn play(suite: &Suite, instance: &Instance, casting: Casting<'_>) -> Played 
         suite,
         instance,
         topology,
+        casting,
         company,
         transport,
         Field::Memory,
@@ -108,17 +119,40 @@ pub fn play(suite: &Suite, instance: &Instance, casting: Casting<'_>) -> Played 
 
 /// What each node of an instance is told before it starts, as in memory: for who drives nodes without a run.
 pub fn setups(suite: &Suite, instance: &Instance) -> Vec<Setup> {
-    let topology = instance.topology(suite);
-    let company = topology.map(|topology| {
-        cast::cast(
-            suite,
-            instance,
-            Casting::default(),
-            topology,
-            Ground::Memory,
-        )
-    });
-    company.map(|company| company.setups).unwrap_or_default()
+    let parts = parts(suite, instance, Ground::Memory).into_iter();
+    parts.map(|part| part.setup).collect()
+}
+
+/// One node of an instance, for who drives it without a run.
+#[derive(Clone, Debug)]
+pub struct Part {
+    pub place: CastNode,
+    pub setup: Setup,
+    variation: Variation,
+}
+
+impl Part {
+    /// The node itself, breaking a rule if one is given.
+    pub fn play(self, deviation: Option<Deviation>) -> Option<Box<dyn Node>> {
+        build(self.setup, deviation, self.variation)
+    }
+}
+
+/// Every node of an instance, at the addresses of a ground.
+pub fn parts(suite: &Suite, instance: &Instance, ground: Ground) -> Vec<Part> {
+    let Some(topology) = instance.topology(suite) else {
+        return Vec::new();
+    };
+    let company = cast::cast(suite, instance, Casting::default(), topology, ground);
+    let nodes = company.nodes.into_iter().zip(company.setups);
+    nodes
+        .zip(company.variations)
+        .map(|((place, setup), variation)| Part {
+            place,
+            setup,
+            variation,
+        })
+        .collect()
 }
 
 /// Plays an instance over loopback sockets. Must be called inside a tokio runtime.
@@ -131,35 +165,138 @@ pub async fn play_on_sockets(
     let Some(topology) = instance.topology(suite) else {
         return no_topology(instance);
     };
+    let played = match bind(suite, instance, casting, topology, field) {
+        Ok(bound) => {
+            let Bound {
+                ground,
+                claim: _claim,
+                company,
+                transport,
+            } = bound;
+            match find_guests(suite, instance, casting, topology, ground, company).await {
+                Ok(company) => {
+                    let transport = match casting.guests {
+                        Some(_) => transport.with_map(Map::new(&company.nodes)),
+                        None => transport,
+                    };
+                    run(
+                        suite, instance, topology, casting, company, transport, field,
+                    )
+                    .await
+                }
+                Err(absence) => absent(instance, field, absence),
+            }
+        }
+        Err(error) => {
+            let ground = next_ground(field);
+            let company = cast::cast(suite, instance, casting, topology, ground);
+            Played {
+                trace: Trace {
+                    meta: meta(instance, &company, field),
+                    events: Vec::new(),
+                },
+                fault: Some(DriveError::from(error).into()),
+                absence: None,
+                decisions: Vec::new(),
+            }
+        }
+    };
+    if let Some(guests) = casting.guests {
+        guests.scenario_is_over();
+    }
+    played
+}
+
+/// Our nodes' sockets, and who is where.
+struct Bound {
+    ground: Ground,
+    claim: Option<Claim>,
+    company: Company,
+    transport: Sockets,
+}
+
+/// Binds the listeners of all nodes that are ours, in a network that nobody else plays in.
+fn bind(
+    suite: &Suite,
+    instance: &Instance,
+    casting: Casting<'_>,
+    topology: &Topology,
+    field: Field,
+) -> Result<Bound, NetError> {
     let seed = derive(instance.seed, &[&instance.path(), "network"]);
-    let mut refused = None;
-    for _ in 0..NETWORKS_TRIED {
-        let ground = next_ground(field);
+    let kept = casting.guests.and_then(Guests::network);
+    let at = |ground: Ground| {
+        let claim = match kept {
+            Some(_) => None,
+            None => ground.claim().map(Claim::stake).transpose()?,
+        };
         let company = cast::cast(suite, instance, casting, topology, ground);
         let faults = Faults::new(cast::faults(instance), derive(seed, &["faults"]));
-        let claim = ground.claim().map(Claim::stake).transpose();
-        let bound = claim.and_then(|claim| {
-            let transport = Sockets::bind(&company.nodes, |_| true, faults)?;
-            Ok((claim, transport))
-        });
-        match bound {
-            Ok((_claim, transport)) => {
-                return run(suite, instance, topology, company, transport, field).await;
-            }
-            // Somebody else plays there: another run, or another program.
-            Err(error) => refused = Some((company, error)),
+        let transport = Sockets::bind(&company.nodes, |node| node.cast != Cast::Sut, faults)?;
+        Ok(Bound {
+            ground,
+            claim,
+            company,
+            transport,
+        })
+    };
+    if let Some(ground) = kept {
+        return at(ground);
+    }
+    let mut bound = at(next_ground(field));
+    for _ in 1..NETWORKS_TRIED {
+        // Somebody else plays there: another run, or another program.
+        if bound.is_err() {
+            bound = at(next_ground(field));
         }
     }
-    let (company, error) = refused.expect("at least one network was tried");
+    let mut bound = bound?;
+    if let Some(guests) = casting.guests {
+        bound.claim = guests.stay_in(bound.ground, bound.claim);
+    }
+    Ok(bound)
+}
+
+/// Starts the guests; where one says itself where it is, everybody else is told once it has.
+async fn find_guests(
+    suite: &Suite,
+    instance: &Instance,
+    casting: Casting<'_>,
+    topology: &Topology,
+    ground: Ground,
+    company: Company,
+) -> Result<Company, Absence> {
+    let Some(guests) = casting.guests else {
+        return Ok(company);
+    };
+    guests.start(instance, topology, &company.setups)?;
+    if !guests.choose_their_addresses(topology) {
+        return Ok(company);
+    }
+    loop {
+        match guests.are_ready(topology)? {
+            true => return Ok(cast::cast(suite, instance, casting, topology, ground)),
+            false => tokio::time::sleep(LOOK_AGAIN).await,
+        }
+    }
+}
+
+fn absent(instance: &Instance, field: Field, absence: Absence) -> Played {
     Played {
         trace: Trace {
-            meta: meta(instance, &company, field),
+            meta: meta(instance, &Company::default(), field),
             events: Vec::new(),
         },
-        fault: Some(DriveError::from(error).into()),
+        fault: None,
+        absence: Some(absence),
         decisions: Vec::new(),
     }
 }
+
+/// How often guests are looked after.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// The same while a scenario goes on.
+const LOOK_AFTER: Duration = Duration::from_millis(50);
 
 /// How many networks of the loopback range are tried before giving up.
 const NETWORKS_TRIED: usize = 32;
@@ -179,19 +316,14 @@ fn next_ground(field: Field) -> Ground {
 }
 
 fn no_topology(instance: &Instance) -> Played {
-    let company = Company {
-        nodes: Vec::new(),
-        setups: Vec::new(),
-        deviations: Vec::new(),
-        variations: Vec::new(),
-        contents: Vec::new(),
-    };
+    let company = Company::default();
     Played {
         trace: Trace {
             meta: meta(instance, &company, Field::Memory),
             events: Vec::new(),
         },
         fault: Some(Fault::NoTopology),
+        absence: None,
         decisions: Vec::new(),
     }
 }
@@ -206,6 +338,8 @@ fn meta(instance: &Instance, company: &Company, field: Field) -> Meta {
         transport: field.word().to_owned(),
         nodes: company.nodes.clone(),
         contents: company.contents.clone(),
+        began: At::ZERO,
+        unheard: Vec::new(),
     }
 }
 
@@ -213,11 +347,12 @@ async fn run<T: Transport>(
     suite: &Suite,
     instance: &Instance,
     topology: &Topology,
+    casting: Casting<'_>,
     mut company: Company,
     transport: T,
     field: Field,
 ) -> Played {
-    let meta = meta(instance, &company, field);
+    let mut meta = meta(instance, &company, field);
     let setups = std::mem::take(&mut company.setups);
     let decisions = setups
         .iter()
@@ -234,17 +369,34 @@ async fn run<T: Transport>(
         .into_iter()
         .zip(deviations.into_iter().zip(variations))
         .zip(&company.nodes)
-        .filter(|(_, part)| part.cast != Cast::Script)
+        .filter(|(_, part)| !matches!(part.cast, Cast::Script | Cast::Sut))
         .filter_map(|((setup, (deviation, variation)), part)| {
             Some((part.name.clone(), build(setup, deviation, variation)?))
         })
         .collect();
+    let mut drive = Drive::new(transport, nodes);
+    let mut before = Vec::new();
+    let ready = get_ready(&mut drive, casting.guests, topology, &mut before).await;
+    let fault = match ready {
+        Ok(None) => None,
+        Ok(Some(absence)) => return absent(instance, field, absence),
+        Err(fault) => Some(fault),
+    };
+    if let Some(guests) = casting.guests {
+        if let Some(absence) = guests.cannot_push(suite, instance) {
+            return absent(instance, field, absence);
+        }
+        meta.began = drive.now();
+        meta.unheard = guests.unheard();
+    }
     let values = Values::new(suite, instance, &meta);
     let steps = instance.steps(suite);
     let mut performance = Performance {
-        drive: Drive::new(transport, nodes),
+        drive,
         follower: Follower::new(&steps, &values),
-        stimulator: Stimulator::new(suite, topology, &meta),
+        stimulator: Stimulator::new(suite, topology, casting.guests, &meta),
+        guests: casting.guests,
+        absence: None,
         trace: Trace {
             meta,
             events: Vec::new(),
@@ -252,19 +404,66 @@ async fn run<T: Transport>(
         octets: 0,
         field,
     };
-    let fault = performance.go().await.err();
+    for event in before {
+        performance.push(event);
+    }
+    let fault = match fault {
+        Some(fault) => Some(fault),
+        None => performance.go().await.err(),
+    };
+    if let Some(guests) = casting.guests {
+        for event in &performance.trace.events {
+            let sender = event.frame().and_then(|frame| frame.from.node());
+            if let Some(node) = sender.filter(|node| guests.plays(node.as_str())) {
+                guests.hear(node);
+            }
+        }
+    }
     Played {
         trace: performance.trace,
         fault,
+        absence: performance.absence,
         decisions,
     }
 }
+
+/// Starts our nodes, and lets them answer until every guest is ready.
+async fn get_ready<T: Transport>(
+    drive: &mut Drive<T>,
+    guests: Option<&Guests>,
+    topology: &Topology,
+    before: &mut Vec<Event>,
+) -> Result<Option<Absence>, Fault> {
+    drive.start()?;
+    before.extend(drive.drain());
+    let Some(guests) = guests else {
+        return Ok(None);
+    };
+    loop {
+        match guests.are_ready(topology) {
+            Ok(true) => return Ok(None),
+            Ok(false) => {}
+            Err(absence) => return Ok(Some(absence)),
+        }
+        drive.step(drive.now() + LOOK_AGAIN).await?;
+        before.extend(drive.drain());
+        if before.len() > MOST_BEFORE {
+            let why = format!("a guest sent {MOST_BEFORE} frames before it was ready");
+            return Ok(Some(Absence::Unavailable(why)));
+        }
+    }
+}
+
+/// More events than this before the first step are a flood.
+const MOST_BEFORE: usize = 10_000;
 
 /// A run while it goes on.
 struct Performance<'a, T> {
     drive: Drive<T>,
     follower: Follower<'a>,
     stimulator: Stimulator<'a>,
+    guests: Option<&'a Guests>,
+    absence: Option<Absence>,
     trace: Trace,
     octets: usize,
     field: Field,
@@ -272,9 +471,10 @@ struct Performance<'a, T> {
 
 impl<'a, T: Transport> Performance<'a, T> {
     async fn go(&mut self) -> Result<(), Fault> {
-        self.drive.start()?;
-        self.record();
         while !self.is_over() {
+            if self.look_after_guests() {
+                break;
+            }
             let now = self.drive.now();
             if let Some(stimulus) = self.follower.next_stimulus()
                 && stimulus.due.is_none_or(|due| due <= now)
@@ -289,7 +489,7 @@ impl<'a, T: Transport> Performance<'a, T> {
             let Some(until) = self.follower.deadline() else {
                 break;
             };
-            let progress = self.drive.step(until).await?;
+            let progress = self.drive.step(self.soon(until)).await?;
             self.record();
             if progress == Progress::Quiet {
                 // Nothing that is waited for can come any more.
@@ -301,7 +501,7 @@ impl<'a, T: Transport> Performance<'a, T> {
 
     /// Whether nothing more is to be seen, or the trace is full: nothing may pass then, so nothing need go on.
     fn is_over(&self) -> bool {
-        self.octets > TRACE_LIMIT || self.follower.is_finished(self.drive.now())
+        self.is_full() || self.follower.is_finished(self.drive.now())
     }
 
     /// Lets what is on its way arrive: frames in memory until none is left, a real network for a while.
@@ -313,11 +513,46 @@ impl<'a, T: Transport> Performance<'a, T> {
         while self.field.is_real() || self.drive.is_busy() {
             let progress = self.drive.step(patience).await?;
             self.record();
-            if progress != Progress::Moved {
+            // Somebody may go on for ever.
+            if progress != Progress::Moved || self.drive.now() >= patience || self.is_full() {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// `until`, or earlier where guests have to be looked after.
+    fn soon(&self, until: At) -> At {
+        match self.guests {
+            Some(_) => until.min(self.drive.now() + LOOK_AFTER),
+            None => until,
+        }
+    }
+
+    /// Takes down what became of guests; whether that ends the run.
+    fn look_after_guests(&mut self) -> bool {
+        let news = self.guests.map(Guests::news).unwrap_or_default();
+        let is_any = !news.is_empty();
+        for one in news {
+            let (node, trouble) = match one {
+                News::Ended { node, ending } => {
+                    if ending.is_unsupported() {
+                        let why = format!("{node} says so: it ended with status 127");
+                        self.absence = Some(Absence::Unsupported(why));
+                    }
+                    (node, Trouble::Ended(ending.to_string()))
+                }
+                News::NotPushed { node, why } => (node, Trouble::NotPushed(why)),
+            };
+            let kind = EventKind::Guest { node, trouble };
+            let at = self.drive.now();
+            self.push(Event { at, kind });
+        }
+        is_any
+    }
+
+    fn is_full(&self) -> bool {
+        self.octets > TRACE_LIMIT
     }
 
     fn stimulate(&mut self, stimulus: Stimulus<'a>) -> Result<(), Fault> {
@@ -346,11 +581,7 @@ impl<'a, T: Transport> Performance<'a, T> {
         if self.octets > TRACE_LIMIT {
             return;
         }
-        if let EventKind::Sent(frame) | EventKind::Received(frame) | EventKind::Lost(frame) =
-            &event.kind
-        {
-            self.octets += frame.bytes.len();
-        }
+        self.octets += EVENT_SIZE + event.frame().map_or(0, |frame| frame.bytes.len());
         let event = if self.octets > TRACE_LIMIT {
             Event {
                 at: event.at,

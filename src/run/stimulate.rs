@@ -14,7 +14,8 @@ use crate::{
     net::Transport,
     spec::{Format, RefPoint},
     suite::{Follower, Protection, Send, Step, Suite, Topology, Verb, View},
-    trace::{CastNode, ListenTransport, Listener, Meta, StepMark},
+    sut::Guests,
+    trace::{CastNode, ContentName, ListenTransport, Listener, Meta, StepMark},
     wire::frame::{Identity, LinkId, NodeName},
 };
 
@@ -22,8 +23,10 @@ use crate::{
 pub struct Stimulator<'a> {
     suite: &'a Suite,
     topology: &'a Topology,
+    guests: Option<&'a Guests>,
     seed: u64,
     nodes: Vec<CastNode>,
+    contents: Vec<ContentName>,
     /// By sender, whose certificate it shows, and listener.
     links: BTreeMap<(String, String, SocketAddr), LinkId>,
     next_link: u64,
@@ -33,12 +36,19 @@ pub struct Stimulator<'a> {
 const FIRST_LINK: u64 = 1 << 40;
 
 impl<'a> Stimulator<'a> {
-    pub fn new(suite: &'a Suite, topology: &'a Topology, meta: &Meta) -> Stimulator<'a> {
+    pub fn new(
+        suite: &'a Suite,
+        topology: &'a Topology,
+        guests: Option<&'a Guests>,
+        meta: &Meta,
+    ) -> Stimulator<'a> {
         Stimulator {
             suite,
             topology,
+            guests,
             seed: meta.seed,
             nodes: meta.nodes.clone(),
+            contents: meta.contents.clone(),
             links: BTreeMap::new(),
             next_link: FIRST_LINK,
         }
@@ -52,6 +62,19 @@ impl<'a> Stimulator<'a> {
         step: &Step,
     ) -> Result<StepMark, String> {
         match &step.verb {
+            Verb::Do(act) if self.guests.is_some_and(|guests| guests.plays(&act.node)) => {
+                let swarm = |fixture: &str| {
+                    let named = self
+                        .contents
+                        .iter()
+                        .find(|content| content.fixture == fixture);
+                    named.map_or(fixture, |content| &content.swarm).to_owned()
+                };
+                if let Some(guests) = self.guests {
+                    guests.push(&act.node, &act.action, swarm);
+                }
+                Ok(StepMark::Done)
+            }
             Verb::Do(act) => drive
                 .act(&NodeName::new(&act.node), &act.action)
                 .map(|()| StepMark::Done)

@@ -19,6 +19,7 @@ pub struct Context {
     /// Nodes of ours: what they receive, the tap sees.
     ours: BTreeSet<String>,
     seed: u64,
+    began: At,
     limit: At,
 }
 
@@ -55,7 +56,8 @@ impl Context {
             values,
             ours: ours.map(|node| node.name.to_string()).collect(),
             seed: derive(instance.seed, &[&instance.id(), "fresh"]),
-            limit: At::ZERO + instance.limit(suite),
+            began: meta.began,
+            limit: meta.began + instance.limit(suite),
         }
     }
 
@@ -64,6 +66,11 @@ impl Context {
         party
             .node()
             .is_some_and(|node| self.ours.contains(node.as_str()))
+    }
+
+    /// When the first step can be given.
+    pub fn began(&self) -> At {
+        self.began
     }
 
     /// When the run ends whatever happens.

@@ -178,7 +178,7 @@ impl<'a> Follower<'a> {
 
     /// The next thing to do: the first stimulus not yet given, if all that is expected before it was met.
     pub fn next_stimulus(&self) -> Option<Stimulus<'a>> {
-        let mut ready = At::ZERO;
+        let mut ready = self.context.began();
         for (index, step) in self.steps.iter().enumerate() {
             let state = &self.states[index];
             if step.is_stimulus() {
@@ -461,7 +461,7 @@ impl<'a> Follower<'a> {
 
     /// From when the window of a step counts: its last stimulus or wait, and the message it comes after.
     fn since(&self, index: usize) -> Option<At> {
-        let mut since = At::ZERO;
+        let mut since = self.context.began();
         let stimuli = self.steps[..index].iter().zip(&self.states);
         for (_, state) in stimuli.filter(|(step, _)| step.is_stimulus()) {
             match state.mark {
@@ -492,7 +492,7 @@ impl<'a> Follower<'a> {
 
     /// When nothing can change any more, all being met.
     fn last_window(&self) -> At {
-        let mut end = At::ZERO;
+        let mut end = self.context.began();
         for (index, step) in self.steps.iter().enumerate() {
             let state = &self.states[index];
             let (met, mark) = (state.met.last(), state.mark);
@@ -590,6 +590,8 @@ mod tests {
                 transport: "memory".to_owned(),
                 nodes: ["ue-a", "p-cscf", "es-1"].map(node).to_vec(),
                 contents: Vec::new(),
+                began: At::ZERO,
+                unheard: Vec::new(),
             };
             Scene {
                 steps: instance.steps(&suite),

@@ -116,6 +116,30 @@ impl Instance {
         steps.any(|step| matches!(&step.verb, Verb::Send(send) if send.from == node))
     }
 
+    /// Whether a step of the scenario itself is about a node: it acts, or sends, or ought to send or to be sent to.
+    pub fn names(&self, node: &str) -> bool {
+        let among = |names: &[String]| names.iter().any(|name| name == node);
+        let mut steps = self.own_steps();
+        steps.any(|step| match &step.verb {
+            Verb::Do(act) => act.node == node,
+            Verb::Send(send) => send.from == node || send.to == node,
+            Verb::Expect(expect) => among(&expect.pattern.from) || among(&expect.pattern.to),
+            Verb::Never(never) => among(&never.pattern.from) || among(&never.pattern.to),
+            Verb::Wait(_) => false,
+        })
+    }
+
+    /// A play of nothing: nodes in a topology, and no steps. For nodes that stand by themselves.
+    pub fn bare(topology: &Topology, options: Options, seed: u64) -> Instance {
+        Instance {
+            scenario: Arc::new(Scenario::bare(topology)),
+            architecture: topology.architecture,
+            options,
+            delivery: usual_delivery(options),
+            seed,
+        }
+    }
+
     fn has(&self, step: &Step) -> bool {
         let when = step.when;
         when.pins.allow(self.options)

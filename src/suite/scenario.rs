@@ -7,6 +7,7 @@ use super::{
     pattern::{FieldTest, Pattern, Protection},
     template::Template,
     timers::Timer,
+    topology::Topology,
 };
 use crate::{
     io::Action,
@@ -311,6 +312,40 @@ impl Default for Times {
     /// Once at least; what comes beyond is nobody's business.
     fn default() -> Times {
         Times { min: 1, max: None }
+    }
+}
+
+impl Scenario {
+    /// One that asks for nothing and checks nothing.
+    pub(super) fn bare(topology: &Topology) -> Scenario {
+        let architecture = topology.architecture;
+        Scenario {
+            id: format!("{architecture}/node/stands-by-itself"),
+            name: "stands-by-itself".to_owned(),
+            architectures: vec![architecture],
+            section: String::new(),
+            clause: Clause {
+                document: "peerproof".to_owned(),
+                number: String::new(),
+                place: String::new(),
+            },
+            topology: Some(topology.name.clone()),
+            purpose: String::new(),
+            requires: Vec::new(),
+            level: Strength::Info,
+            pins: Pins::default(),
+            delivery: None,
+            over: Choice::ALL.to_vec(),
+            given: Given::default(),
+            needs: Vec::new(),
+            kills: Vec::new(),
+            tags: Vec::new(),
+            limit: Duration::ZERO,
+            checks: Vec::new(),
+            steps: Vec::new(),
+            file: String::new(),
+            line: 0,
+        }
     }
 }
 

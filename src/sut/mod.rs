@@ -1,5 +1,15 @@
-//! The system under test: what a profile says of it. Start at [`Profile`].
+//! The system under test: what a profile says of it, and, where it is a program of its own, how it is reached,
+//! started, told where everybody is, made to act, and stopped. Start at [`Profile`] and [`Guests`].
 
+pub mod contract;
+mod guest;
+mod guests;
+mod process;
 mod profile;
+pub mod trigger;
 
+pub use contract::Told;
+pub use guest::{Addresses, Guest, Lifetime, Ready, Way, guest_of, parse_binding};
+pub use guests::{Absence, Guests, News, Whereabouts};
 pub use profile::{Profile, Standing, Waiver};
+pub use trigger::Trigger;

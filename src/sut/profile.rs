@@ -6,11 +6,12 @@ use std::{collections::BTreeMap, fs, path::Path as FilePath, sync::Arc, time::Du
 
 use wildmatch::WildMatch;
 
+use super::guest::Guest;
 use crate::{
     node::policy::Policy,
     spec::{Architecture, Delivery, Feature, Options, Path, RefPoint, RequestPath, Role},
     suite::{
-        Choice, Diagnostics, Instance, Scenario, Suite, Timer,
+        Choice, Diagnostics, Instance, Node, Scenario, Suite, Timer, Topology,
         document::{Table, Value, read_file},
     },
 };
@@ -36,6 +37,8 @@ pub struct Profile {
     /// Names of what it asks to be forgiven.
     pub leniencies: Vec<String>,
     pub waivers: Vec<Waiver>,
+    /// Programs in the place of nodes; none: reference nodes play its roles.
+    pub guests: Vec<Guest>,
 }
 
 /// Numbers it is configured with.
@@ -134,8 +137,46 @@ impl Profile {
             .flatten()
             .filter_map(|value| known_failure(value, suite))
             .collect();
+        let guests = root.get("guest").and_then(|v| v.array());
+        profile.guests = guests
+            .iter()
+            .flatten()
+            .filter_map(|value| Guest::read(value, suite))
+            .collect();
         root.refuse_unknown();
         profile
+    }
+
+    /// A profile that claims everything, for guests that come without one.
+    pub fn of_guests(guests: Vec<Guest>, suite: &Suite) -> Profile {
+        let names: Vec<&str> = guests.iter().map(|guest| guest.name.as_str()).collect();
+        let mut profile = Profile {
+            name: names.join(" and "),
+            architectures: Architecture::ALL.to_vec(),
+            peer_list: Some(Path::ALL.to_vec()),
+            request: Some(RequestPath::ALL.to_vec()),
+            status: Some(Path::ALL.to_vec()),
+            delivery: Delivery::ALL.to_vec(),
+            features: Feature::ALL.to_vec(),
+            leniencies: suite
+                .leniencies()
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect(),
+            ..Profile::default()
+        };
+        guests.into_iter().for_each(|guest| profile.add(guest));
+        profile
+    }
+
+    /// One more guest; its roles are under test.
+    pub fn add(&mut self, guest: Guest) {
+        for role in &guest.roles {
+            if !self.roles.contains(role) {
+                self.roles.push(*role);
+            }
+        }
+        self.guests.push(guest);
     }
 
     fn claims(&mut self, claims: Table<'_>) {
@@ -175,7 +216,8 @@ impl Profile {
         }
     }
 
-    /// Whether a row that the instance proves binds a role of ours, and somebody plays it.
+    /// Whether a row that the instance proves binds a role of ours, and somebody plays it. Where a guest plays one
+    /// of several nodes of its role, that is the one the steps have to be about.
     fn tests(&self, suite: &Suite, instance: &Instance) -> bool {
         let given = &instance.scenario.given;
         let is_bound = instance.scenario.requires.iter().any(|id| {
@@ -186,11 +228,26 @@ impl Profile {
             && instance.topology(suite).is_some_and(|topology| {
                 topology.nodes.iter().any(|node| {
                     let name = node.name.as_str();
-                    self.roles.contains(&node.role)
+                    let is_played = self.roles.contains(&node.role)
                         && !given.script.iter().any(|script| script == name)
-                        && !given.deviant.contains_key(name)
+                        && !given.deviant.contains_key(name);
+                    is_played
+                        && (self.guests.is_empty()
+                            || self.is_tested_guest(instance, topology, node))
                 })
             })
+    }
+
+    fn is_tested_guest(&self, instance: &Instance, topology: &Topology, node: &Node) -> bool {
+        let name = node.name.as_str();
+        let is_guest = self.guests.iter().any(|guest| guest.plays(name));
+        let is_only = topology
+            .nodes
+            .iter()
+            .filter(|n| n.role == node.role)
+            .count()
+            == 1;
+        is_guest && !instance.speaks_for(name) && (is_only || instance.names(name))
     }
 
     /// What the instance needs and is not claimed.

@@ -8,7 +8,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Event, EventKind, Meta, StepMark, Trace};
+use super::{Event, EventKind, Meta, StepMark, Trace, Trouble};
 use crate::{
     io::{LinkEvent, Note},
     spec::{Format, RefPoint},
@@ -176,6 +176,10 @@ enum Kind {
         on: RefPoint,
         to: Party,
     },
+    Guest {
+        node: NodeName,
+        trouble: Trouble,
+    },
     Truncated,
 }
 
@@ -248,6 +252,10 @@ impl Line {
                 on: *on,
                 to: to.clone(),
             },
+            EventKind::Guest { node, trouble } => Kind::Guest {
+                node: node.clone(),
+                trouble: trouble.clone(),
+            },
             EventKind::Truncated => Kind::Truncated,
         };
         Line { at: event.at, kind }
@@ -272,6 +280,7 @@ impl Line {
             Kind::Noted { node, note } => EventKind::Noted { node, note },
             Kind::Step { index, mark } => EventKind::Step { index, mark },
             Kind::Opening { node, on, to } => EventKind::Opening { node, on, to },
+            Kind::Guest { node, trouble } => EventKind::Guest { node, trouble },
             Kind::Truncated => EventKind::Truncated,
         };
         Ok(Event { at: self.at, kind })
@@ -638,6 +647,10 @@ mod tests {
                 index,
                 mark: StepMark::Impossible,
             }),
+            ".{0,20}".prop_map(|text| EventKind::Guest {
+                node: NodeName::new("ue-a"),
+                trouble: Trouble::Ended(text),
+            }),
             Just(EventKind::Truncated),
         ];
         (any::<u64>(), kind).prop_map(|(at, kind)| event(at, kind))
@@ -714,6 +727,8 @@ mod tests {
                     fixture: "three-pieces".to_owned(),
                     swarm: "s-1".to_owned(),
                 }],
+                began: At::from_nanos(7),
+                unheard: vec![NodeName::new("ue-b")],
             },
             events,
         }

@@ -36,6 +36,12 @@ pub struct Meta {
     pub nodes: Vec<CastNode>,
     /// Contents by fixture name, under the swarm ids of this run.
     pub contents: Vec<ContentName>,
+    /// When the first step could be given: guests take a while to get ready.
+    #[serde(default, skip_serializing_if = "At::is_zero")]
+    pub began: At,
+    /// Guests that had never sent anything before: nothing shows yet that they are there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unheard: Vec<NodeName>,
 }
 
 impl Meta {
@@ -141,6 +147,11 @@ pub enum EventKind {
         node: NodeName,
         note: Note,
     },
+    /// Something became of a guest that no frame shows.
+    Guest {
+        node: NodeName,
+        trouble: Trouble,
+    },
     /// The scenario reached a step.
     Step {
         index: usize,
@@ -148,6 +159,16 @@ pub enum EventKind {
     },
     /// The trace hit its limit: what follows is missing, so nothing may pass.
     Truncated,
+}
+
+/// What became of a guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trouble {
+    /// Its process ended, and nobody had asked it to: how, in words.
+    Ended(String),
+    /// It could not be made to act: why.
+    NotPushed(String),
 }
 
 /// What became of a step when it was reached.

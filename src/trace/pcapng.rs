@@ -378,6 +378,8 @@ mod tests {
                 transport: "memory".to_owned(),
                 nodes: vec![node("es-1", "192.0.2.1"), node("ue-a", "192.0.2.2")],
                 contents: Vec::new(),
+                began: At::ZERO,
+                unheard: Vec::new(),
             },
             events: frames.into_iter().map(event).collect(),
         }

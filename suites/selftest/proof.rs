@@ -101,7 +101,7 @@ proptest! {
         let suite = suite();
         let duels = prove::claims(&suite, &all(&suite, seed));
         let duel = pick.get(&duels);
-        let casting = Casting { deviation: Some(duel.deviation), profile: None };
+        let casting = Casting { deviation: Some(duel.deviation), ..Casting::default() };
         let played = run::play(&suite, &duel.instance, casting);
         let judged = |rigour| judge::judge(&suite, &duel.instance, &played.trace, None, rigour).verdict;
         prop_assert!(judged(Rigour::Usual) <= judged(Rigour::Strict));

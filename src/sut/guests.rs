@@ -1,0 +1,641 @@
+//! The guests of a run: started when a scenario needs them, told where everybody is, pushed, watched and stopped.
+//! Nothing here waits, so that our own nodes can answer a guest that is just starting.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::{IpAddr, SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    contract::{Told, control_addr, lay_over_listeners, variable_name},
+    guest::{Addresses, Guest, Lifetime, Ready, Way},
+    process::{Ending, Process, ReadyLine},
+    trigger::{Order, Pushed, Trigger, run_to_end},
+};
+use crate::{
+    io::Action,
+    net::Claim,
+    node::Setup,
+    suite::{Ground, Instance, Suite, Topology, Verb},
+    trace::{ListenTransport, Listener},
+    wire::frame::NodeName,
+};
+
+/// The guests of a run.
+#[derive(Debug)]
+pub struct Guests {
+    all: Vec<Guest>,
+    /// Where the files are written that guests are told of.
+    scratch: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    running: BTreeMap<String, Running>,
+    /// Where the logs of the scenario go that is being played.
+    logs: PathBuf,
+    /// Where everybody is, if a guest outlives a scenario: nobody may move then.
+    network: Option<(Ground, Option<Claim>)>,
+    /// Guests that have sent something at some time.
+    heard: Vec<NodeName>,
+    /// Why a guest is given up, by its name.
+    gone: BTreeMap<String, String>,
+    /// How often one did not become ready, in a row.
+    misses: BTreeMap<String, u32>,
+}
+
+#[derive(Debug)]
+struct Running {
+    process: Option<Process>,
+    told: Told,
+    since: Instant,
+    is_ready: bool,
+    /// Somebody ended it or froze it for the scenario's sake.
+    is_spent: bool,
+    line: ReadyLine,
+    listeners: Vec<Listener>,
+    /// Pushes that went wrong.
+    failed: Arc<Mutex<Vec<String>>>,
+}
+
+/// Where a guest is, if not where the topology has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Whereabouts {
+    pub ip: Option<IpAddr>,
+    pub listeners: Vec<Listener>,
+}
+
+/// Why a scenario cannot be played with a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// It says so itself, or nobody can push it.
+    Unsupported(String),
+    /// It does not start, or does not get ready.
+    Unavailable(String),
+}
+
+/// Something about a guest that no frame shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    Ended {
+        node: NodeName,
+        ending: Ending,
+    },
+    /// It could not be pushed.
+    NotPushed {
+        node: NodeName,
+        why: String,
+    },
+}
+
+/// How often in a row a guest that was ready before may fail to be.
+const MISSES: u32 = 3;
+const PROBE: Duration = Duration::from_millis(50);
+/// How long a reset hook may take.
+const RESET: Duration = Duration::from_secs(30);
+
+impl Guests {
+    /// The error says what cannot be done, and how it could.
+    pub fn new(all: Vec<Guest>, scratch: &Path) -> Result<Guests, String> {
+        for (number, guest) in all.iter().enumerate() {
+            if let Way::Image(image) = &guest.way {
+                return Err(format!(
+                    "{}: found image:{image}, but this peerproof was built without containers: build it with \
+                     --features containers, or start the container yourself and give its address",
+                    guest.name
+                ));
+            }
+            let twice = all[..number]
+                .iter()
+                .find_map(|other| other.nodes.iter().find(|node| guest.plays(node.as_str())));
+            if let Some(node) = twice {
+                return Err(format!("{}: {node} has a guest already", guest.name));
+            }
+        }
+        Ok(Guests {
+            all,
+            scratch: scratch.to_owned(),
+            state: Mutex::default(),
+        })
+    }
+
+    /// Whether a guest plays this node.
+    pub fn plays(&self, node: &str) -> bool {
+        self.all.iter().any(|guest| guest.plays(node))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the logs of the next scenario go.
+    pub fn log_in(&self, folder: &Path) {
+        self.state().logs = folder.to_owned();
+    }
+
+    /// The network that all have to stay in, if a guest outlives a scenario or has an address of its own.
+    pub fn network(&self) -> Option<Ground> {
+        self.state().network.as_ref().map(|(ground, _)| *ground)
+    }
+
+    /// Stays in this network, if a guest outlives a scenario; else gives the claim back.
+    pub fn stay_in(&self, ground: Ground, claim: Option<Claim>) -> Option<Claim> {
+        let outlives = |guest: &Guest| {
+            matches!(guest.way, Way::Address { .. }) || guest.lifetime != Lifetime::Scenario
+        };
+        match self.all.iter().any(outlives) {
+            true => {
+                self.state().network = Some((ground, claim));
+                None
+            }
+            false => claim,
+        }
+    }
+
+    /// Whether a guest has to say where it is before anybody else can be told.
+    pub fn choose_their_addresses(&self, topology: &Topology) -> bool {
+        let mut all = self.present(topology);
+        all.any(|guest| guest.addresses == Addresses::Own)
+    }
+
+    fn present<'a>(&'a self, topology: &'a Topology) -> impl Iterator<Item = &'a Guest> {
+        let there = |guest: &&Guest| {
+            guest
+                .nodes
+                .iter()
+                .any(|n| topology.node(n.as_str()).is_some())
+        };
+        self.all.iter().filter(there)
+    }
+
+    /// Where a guest's node listens, given where the topology has it.
+    pub fn whereabouts(&self, node: &str, assigned: &[Listener]) -> Whereabouts {
+        let mut listeners = assigned.to_vec();
+        let unmoved = |listeners| Whereabouts {
+            ip: None,
+            listeners,
+        };
+        let Some(guest) = self.all.iter().find(|guest| guest.plays(node)) else {
+            return unmoved(listeners);
+        };
+        match (&guest.way, guest.addresses) {
+            (Way::Address { ip, listeners: at }, _) => {
+                for listener in &mut listeners {
+                    if let Some(ip) = ip {
+                        listener.addr.set_ip(*ip);
+                    }
+                    let name = super::contract::suffix_of(listener.on, listener.format);
+                    let of_node = format!("{}_{name}", variable_name(node));
+                    let told = at
+                        .iter()
+                        .find(|(at, _)| at.is_empty() || *at == name || *at == of_node);
+                    if let Some((_, addr)) = told {
+                        listener.addr = *addr;
+                    }
+                }
+                Whereabouts { ip: *ip, listeners }
+            }
+            (_, Addresses::Own) => {
+                let state = self.state();
+                let Some(running) = state.running.get(&guest.name) else {
+                    return unmoved(listeners);
+                };
+                let of = prefix(guest, node);
+                // What is no address was refused when the line came.
+                let _ = lay_over_listeners(&running.line.listen, &of, &mut listeners);
+                Whereabouts {
+                    ip: listeners.first().map(|listener| listener.addr.ip()),
+                    listeners,
+                }
+            }
+            _ => unmoved(listeners),
+        }
+    }
+
+    /// Starts what this instance needs and does not run yet. `setups` say where everybody is.
+    pub fn start(
+        &self,
+        instance: &Instance,
+        topology: &Topology,
+        setups: &[Setup],
+    ) -> Result<(), Absence> {
+        let mut state = self.state();
+        for guest in self.present(topology) {
+            if let Some(why) = state.gone.get(&guest.name) {
+                return Err(Absence::Unavailable(why.clone()));
+            }
+            let started = self.start_one(&mut state, guest, instance, topology, setups);
+            if let Err(error) = started {
+                let why = format!("{}: it could not be started: {error}", guest.name);
+                state.gone.insert(guest.name.clone(), why.clone());
+                return Err(Absence::Unavailable(why));
+            }
+        }
+        Ok(())
+    }
+
+    fn start_one(
+        &self,
+        state: &mut State,
+        guest: &Guest,
+        instance: &Instance,
+        topology: &Topology,
+        setups: &[Setup],
+    ) -> io::Result<()> {
+        let own: Vec<&Setup> = setups
+            .iter()
+            .filter(|s| guest.plays(s.name.as_str()))
+            .collect();
+        let Some(first) = own.first() else {
+            return Ok(());
+        };
+        let folder = self.scratch.join(&guest.name);
+        if folder.is_dir() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir_all(&folder)?;
+        let folder = folder.canonicalize()?;
+        let mut told = Told::to(
+            guest.role_word(),
+            &own,
+            &instance.id(),
+            &topology.name,
+            &folder,
+        )?;
+        let ports = first
+            .directory
+            .nodes
+            .get(&first.name)
+            .and_then(|node| node.ports);
+        let control = control_addr(first.ip, ports);
+        told.0.insert("CONTROL".to_owned(), control.to_string());
+        let listeners = own
+            .iter()
+            .flat_map(|setup| setup.listeners.clone())
+            .collect();
+        if let Some(running) = state.running.get_mut(&guest.name) {
+            let is_alive = running.process.as_mut().is_none_or(|p| p.ended().is_none());
+            if is_alive && !running.is_spent && !guest.must_restart(&running.told, &told) {
+                if let Some(reset) = &guest.reset {
+                    let ended = run_to_end(reset, &environment(&told), RESET)?;
+                    if ended != 0 {
+                        let why = format!("the reset hook ended with status {ended}: {reset}");
+                        return Err(io::Error::other(why));
+                    }
+                }
+                if let Some(process) = &running.process {
+                    process.log_to(&log_file(&state.logs, guest)?)?;
+                }
+                running.told = told;
+                running.listeners = listeners;
+                return Ok(());
+            }
+        }
+        state.running.remove(&guest.name);
+        let process = match &guest.way {
+            Way::Command(command) => {
+                let process = Process::start(command, &environment(&told))?;
+                process.log_to(&log_file(&state.logs, guest)?)?;
+                Some(process)
+            }
+            Way::Address { .. } | Way::Image(_) => None,
+        };
+        let running = Running {
+            process,
+            told,
+            since: Instant::now(),
+            is_ready: false,
+            is_spent: false,
+            line: ReadyLine::default(),
+            listeners,
+            failed: Arc::default(),
+        };
+        state.running.insert(guest.name.clone(), running);
+        Ok(())
+    }
+
+    /// Whether all guests of a topology are ready; asked again and again.
+    pub fn are_ready(&self, topology: &Topology) -> Result<bool, Absence> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let mut all = true;
+        for guest in self.present(topology) {
+            let Some(running) = state.running.get_mut(&guest.name) else {
+                continue;
+            };
+            if running.is_ready {
+                continue;
+            }
+            match running.look(guest) {
+                Ok(true) => {
+                    running.is_ready = true;
+                    state.misses.remove(&guest.name);
+                }
+                Ok(false) => all = false,
+                Err(Absence::Unavailable(why)) => {
+                    state.running.remove(&guest.name);
+                    let was_ready = guest.nodes.iter().any(|node| state.heard.contains(node));
+                    let misses = state.misses.entry(guest.name.clone()).or_insert(0);
+                    *misses += 1;
+                    if !was_ready || *misses >= MISSES {
+                        state.gone.insert(guest.name.clone(), why.clone());
+                    }
+                    return Err(Absence::Unavailable(why));
+                }
+                Err(absence) => return Err(absence),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Why nobody can make a guest do what the steps ask of it; known once the guests are ready.
+    pub fn cannot_push(&self, suite: &Suite, instance: &Instance) -> Option<Absence> {
+        instance.steps(suite).iter().find_map(|step| {
+            let Verb::Do(act) = &step.verb else {
+                return None;
+            };
+            let guest = self.all.iter().find(|guest| guest.plays(&act.node))?;
+            let state = self.state();
+            let running = state.running.get(&guest.name)?;
+            let order = Order::of(&act.node, &act.action, str::to_owned);
+            let can = match &order {
+                Some(order) => {
+                    guest.does_by_itself(&order.action) || running.trigger(guest).is_some()
+                }
+                // What ends or freezes a guest is done to its process.
+                None => running.process.is_some(),
+            };
+            (!can).then(|| {
+                let what = order.map_or("stop".to_owned(), |order| order.action);
+                Absence::Unsupported(format!(
+                    "{} has to be pushed (\"{what}\"), and there is no trigger: give it one in a profile, or in its \
+                     ready line",
+                    act.node
+                ))
+            })
+        })
+    }
+
+    /// Makes a guest act; what goes wrong is told as news.
+    pub fn push(&self, node: &str, action: &Action, swarm: impl Fn(&str) -> String) {
+        let mut state = self.state();
+        let Some(guest) = self.all.iter().find(|guest| guest.plays(node)) else {
+            return;
+        };
+        let Some(running) = state.running.get_mut(&guest.name) else {
+            return;
+        };
+        let Some(order) = Order::of(node, action, swarm) else {
+            running.is_spent = true;
+            if let Some(process) = &mut running.process {
+                let done = match action {
+                    Action::Crash => process.kill(),
+                    _ => process.freeze(),
+                };
+                if let Err(error) = done {
+                    failed(
+                        &running.failed,
+                        format!("its guard does not answer: {error}"),
+                    );
+                }
+            }
+            return;
+        };
+        if guest.does_by_itself(&order.action) {
+            return;
+        }
+        let Some(trigger) = running.trigger(guest) else {
+            return failed(&running.failed, "there is no trigger".to_owned());
+        };
+        let (told, failures) = (environment(&running.told), running.failed.clone());
+        // It may answer only after it has done everything, and that takes our own nodes.
+        thread::spawn(move || match trigger.push(&order, &told) {
+            Pushed::Done => {}
+            Pushed::Unsupported => {
+                failed(&failures, format!("it does not do \"{}\"", order.action))
+            }
+            Pushed::Failed(why) => failed(&failures, why),
+        });
+    }
+
+    /// What became of guests since this was asked last.
+    pub fn news(&self) -> Vec<News> {
+        let mut state = self.state();
+        let mut news = Vec::new();
+        for guest in &self.all {
+            let Some(running) = state.running.get_mut(&guest.name) else {
+                continue;
+            };
+            let node = guest.nodes[0].clone();
+            let mut failures = running
+                .failed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            for why in failures.drain(..) {
+                let node = node.clone();
+                news.push(News::NotPushed { node, why });
+            }
+            drop(failures);
+            let ended = running.process.as_mut().and_then(Process::ended);
+            if let Some(ending) = ended.filter(|_| !running.is_spent) {
+                running.is_spent = true;
+                news.push(News::Ended { node, ending });
+            }
+        }
+        news
+    }
+
+    /// A scenario is over: guests that live for one are stopped.
+    pub fn scenario_is_over(&self) {
+        let ended: Vec<Running> = {
+            let mut state = self.state();
+            let over = |guest: &&Guest| guest.lifetime == Lifetime::Scenario;
+            let over = self.all.iter().filter(over);
+            over.filter_map(|guest| state.running.remove(&guest.name))
+                .collect()
+        };
+        drop(ended);
+    }
+
+    /// Guests that have never sent anything in this run.
+    pub fn unheard(&self) -> Vec<NodeName> {
+        let state = self.state();
+        let nodes = self.all.iter().flat_map(|guest| &guest.nodes);
+        nodes
+            .filter(|node| !state.heard.contains(node))
+            .cloned()
+            .collect()
+    }
+
+    /// This guest has sent something.
+    pub fn hear(&self, node: &NodeName) {
+        let mut state = self.state();
+        if !state.heard.contains(node) {
+            state.heard.push(node.clone());
+        }
+    }
+
+    /// Why a guest is not there, or was never heard of although it was started.
+    pub fn unavailable(&self) -> Option<String> {
+        let state = self.state();
+        if let Some(why) = state.gone.values().next() {
+            return Some(why.clone());
+        }
+        let silent = self.all.iter().find(|guest| {
+            let was_started = state.running.contains_key(&guest.name)
+                || state.misses.contains_key(&guest.name)
+                || self.scratch.join(&guest.name).is_dir();
+            was_started && !guest.nodes.iter().any(|node| state.heard.contains(node))
+        });
+        silent.map(|guest| format!("{}: it never sent anything", guest.name))
+    }
+}
+
+impl Drop for Guests {
+    fn drop(&mut self) {
+        self.state().running.clear();
+        // What cannot be removed stays beside the traces.
+        let _ = fs::remove_dir_all(&self.scratch);
+    }
+}
+
+impl Guest {
+    fn does_by_itself(&self, action: &str) -> bool {
+        self.by_itself.iter().any(|own| own == action)
+    }
+
+    /// Whether what it was told and what it has to know differ in what its lifetime is bound to.
+    fn must_restart(&self, before: &Told, now: &Told) -> bool {
+        let bound = |name: &&String| match self.lifetime {
+            Lifetime::Scenario => true,
+            Lifetime::Configuration => name.as_str() != "INSTANCE",
+            Lifetime::Run => ["ADDRESS", "LISTEN", "PEER", "PORTS"]
+                .iter()
+                .any(|what| name.starts_with(what)),
+        };
+        let part = |told: &Told| -> Vec<(String, String)> {
+            let all = told.0.iter().filter(|(name, _)| bound(name));
+            all.map(|(name, value)| (name.clone(), value.clone()))
+                .collect()
+        };
+        self.lifetime == Lifetime::Scenario && matches!(self.way, Way::Command(_))
+            || part(before) != part(now)
+    }
+}
+
+impl Running {
+    fn trigger(&self, guest: &Guest) -> Option<Trigger> {
+        let told = self.line.control.as_ref();
+        let told = told.map(|at| match at.starts_with("http://") {
+            true => Trigger::Post(at.clone()),
+            false => Trigger::Post(format!("http://{at}/")),
+        });
+        guest.trigger.clone().or(told)
+    }
+
+    /// Whether the guest is ready now.
+    fn look(&mut self, guest: &Guest) -> Result<bool, Absence> {
+        if let Some(ending) = self.process.as_mut().and_then(Process::ended) {
+            return Err(match ending.is_unsupported() {
+                true => Absence::Unsupported(format!(
+                    "{} says so: it ended with status 127",
+                    guest.name
+                )),
+                false => Absence::Unavailable(format!(
+                    "{}: it {ending} before it was ready: see its log",
+                    guest.name
+                )),
+            });
+        }
+        if let Some(line) = self.process.as_ref().and_then(Process::ready) {
+            let line =
+                line.map_err(|why| Absence::Unavailable(format!("{}: {why}", guest.name)))?;
+            self.hold_to_assigned(guest, &line)?;
+            self.line = line;
+            return Ok(true);
+        }
+        let answers = || {
+            let mut streams = self
+                .listeners
+                .iter()
+                .filter(|l| l.transport != ListenTransport::Udp);
+            streams.all(|listener| takes_connections(listener.addr))
+        };
+        if guest.ready == Ready::Probe && answers() {
+            return Ok(true);
+        }
+        if self.since.elapsed() < guest.ready_within {
+            return Ok(false);
+        }
+        let seconds = guest.ready_within.as_secs();
+        let why = match guest.ready {
+            Ready::Line if answers() => format!(
+                "it takes connections but printed no line that begins with \"ready\" within {seconds} s: print one, or \
+                 say ready = \"probe\" in a profile"
+            ),
+            Ready::Line => {
+                format!("it printed no line that begins with \"ready\" within {seconds} s")
+            }
+            Ready::Probe => format!("its listeners took no connections within {seconds} s"),
+        };
+        Err(Absence::Unavailable(format!("{}: {why}", guest.name)))
+    }
+
+    /// A guest that was told where to listen must not listen elsewhere.
+    fn hold_to_assigned(&self, guest: &Guest, line: &ReadyLine) -> Result<(), Absence> {
+        for node in &guest.nodes {
+            let mut moved = self.listeners.clone();
+            let of = prefix(guest, node.as_str());
+            let laid = lay_over_listeners(&line.listen, &of, &mut moved);
+            laid.map_err(|why| {
+                Absence::Unavailable(format!("{}: its ready line: {why}", guest.name))
+            })?;
+            if guest.nodes.len() == 1
+                && guest.addresses == Addresses::Assigned
+                && moved != self.listeners
+            {
+                return Err(Absence::Unavailable(format!(
+                    "{}: its ready line names other addresses than it was told: let it heed PEERPROOF_LISTEN_…, or say \
+                     addresses = \"own\" in a profile",
+                    guest.name
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What stands before a reference point in names of the contract.
+fn prefix(guest: &Guest, node: &str) -> String {
+    match guest.nodes.len() {
+        1 => String::new(),
+        _ => format!("{}_", variable_name(node)),
+    }
+}
+
+fn takes_connections(addr: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&addr, PROBE).is_ok()
+}
+
+fn environment(told: &Told) -> BTreeMap<String, String> {
+    let all = told.variables();
+    all.map(|(name, value)| (name, value.to_owned())).collect()
+}
+
+fn log_file(folder: &Path, guest: &Guest) -> io::Result<PathBuf> {
+    fs::create_dir_all(folder)?;
+    Ok(folder.join(format!("guest-{}.log", guest.name)))
+}
+
+fn failed(failures: &Mutex<Vec<String>>, why: String) {
+    failures
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(why);
+}

@@ -62,6 +62,10 @@ pub struct Node {
     #[arg(long, value_name = "ADDR")]
     control: Option<SocketAddr>,
 
+    /// Take no orders, whatever PEERPROOF_CONTROL says
+    #[arg(long, conflicts_with = "control")]
+    no_control: bool,
+
     /// Break this rule
     #[arg(long, value_name = "NAME", value_parser = super::run::deviation)]
     deviation: Option<&'static Deviation>,
@@ -87,6 +91,7 @@ impl Node {
         let parts = self.parts(&suite, &told, topology, &names)?;
         let control = match (self.control, told.get("CONTROL")) {
             (Some(addr), _) => Some(addr),
+            _ if self.no_control => None,
             (None, Some(text)) => Some(text.parse().map_err(|_| {
                 let found = format!("PEERPROOF_CONTROL: found \"{text}\"");
                 Failure::usage(format!(

@@ -38,6 +38,15 @@ impl Case<'_> {
             .any(|n| matches!(n.cast, Cast::Sut | Cast::Tested | Cast::Deviant))
     }
 
+    /// Whether the tap sees all that a party is sent: not if it is a guest beside others, which may talk to it
+    /// directly. What such a party does without a reason that is seen may have one.
+    pub fn sees_all_sent_to(&self, party: &Party) -> bool {
+        let nodes = &self.evidence.trace.meta.nodes;
+        let is_guest = |node: &CastNode| node.cast == Cast::Sut;
+        let others = nodes.iter().filter(|node| !party.is(node.name.as_str()));
+        !self.evidence.node(party).is_some_and(is_guest) || !others.into_iter().any(is_guest)
+    }
+
     /// The content that goes under a swarm id in this run.
     pub fn content(&self, swarm: &str) -> Option<&Content> {
         let names = &self.evidence.trace.meta.contents;

@@ -4,6 +4,7 @@
 mod case;
 mod checks;
 mod evidence;
+mod guests;
 mod steps;
 mod transfers;
 
@@ -136,16 +137,24 @@ pub fn judge(
         .iter()
         .flat_map(|check| (check.judge)(&case))
         .collect();
+    findings.extend(guests::findings(&case));
     let broken_before = findings
         .iter()
         .filter(|finding| weighs(finding, rigour))
         .map(|finding| finding.events.start)
         .min();
-    findings.extend(steps::findings(&case, &followed, broken_before));
+    if guests::were_pushed(&case) {
+        findings.extend(steps::findings(&case, &followed, broken_before));
+    }
+    findings.extend(guests::unseen(&case));
     let assembled = assembled(&case);
     findings.extend(missing_content(&case, &followed, &assembled, &findings));
     findings.sort_by_key(|finding| finding.events.start);
     drop_consequences(&mut findings, rigour);
+    if guests::are_unheard(&case) {
+        // Nothing shows that anybody is there to break a rule.
+        findings.retain(|finding| finding.blame != Blame::Sut);
+    }
     let (mut findings, advice): (Vec<_>, Vec<_>) = findings
         .into_iter()
         .partition(|finding| weighs(finding, rigour));
@@ -160,11 +169,9 @@ pub fn judge(
         .iter()
         .position(|e| matches!(e.kind, EventKind::Truncated))
     {
-        findings.push(harness_fault(
-            "a whole trace",
-            "the trace hit its limit",
-            at,
-        ));
+        let flood = guests::flood(&case, at);
+        let full = || harness_fault("a whole trace", "the trace hit its limit", at);
+        findings.push(flood.unwrap_or_else(full));
     }
     // A network that was to lose frames and lost none has shown nothing of recovery.
     let lossy = instance

@@ -17,7 +17,7 @@ use crate::{
 
 pub use fault::Faults;
 pub use memory::Memory;
-pub use sockets::{Claim, Sockets, has_ipv6};
+pub use sockets::{Claim, Sockets, has_ipv6, pause};
 pub use tap::{Map, Tap};
 
 /// What carries frames: in memory on virtual time, or sockets.

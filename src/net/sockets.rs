@@ -16,7 +16,10 @@ use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::{
+        Semaphore,
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    },
     task::AbortHandle,
 };
 
@@ -50,6 +53,7 @@ pub struct Sockets {
     listeners: Vec<(NodeName, AbortHandle)>,
     arriving: UnboundedReceiver<Arriving>,
     post: UnboundedSender<Arriving>,
+    room: Arc<Semaphore>,
     ready: std::collections::VecDeque<(NodeName, Arrival)>,
 }
 
@@ -74,6 +78,11 @@ impl Claim {
 /// Whether the machine has the loopback address of IPv6.
 pub fn has_ipv6() -> bool {
     std::net::UdpSocket::bind((std::net::Ipv6Addr::LOCALHOST, 0)).is_ok()
+}
+
+/// Lets real time pass; what arrives meanwhile is kept.
+pub async fn pause(time: Duration) {
+    tokio::time::sleep(time).await;
 }
 
 /// What a task saw on a socket.
@@ -116,6 +125,19 @@ enum Arriving {
     },
 }
 
+impl Arriving {
+    /// The room it took in the queue.
+    fn room(&self) -> usize {
+        match self {
+            Arriving::Datagram { bytes, .. } | Arriving::Octets { bytes, .. } => {
+                bytes.len() + ROOM_EACH
+            }
+            Arriving::Accepted { .. } => ROOM_EACH,
+            Arriving::Opened { .. } | Arriving::NotOpened { .. } | Arriving::Ended { .. } => 0,
+        }
+    }
+}
+
 /// One end of a connection that is ours.
 struct Link {
     on: RefPoint,
@@ -139,6 +161,25 @@ enum Write {
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Octets read at once.
 const READ_SIZE: usize = 64 << 10;
+/// Octets that may wait in the queue: who sends more waits, as the kernel's own buffers have it.
+const ROOM: usize = 8 << 20;
+/// What something in the queue takes beyond its octets.
+const ROOM_EACH: usize = 256;
+/// Connections at a time; who wants more is turned away, and whoever does nothing else is not waited for.
+const MOST_LINKS: usize = 512;
+/// Octets of messages that are not whole yet, over all connections; more are delivered as they are.
+const MOST_WAITING: usize = 32 << 20;
+/// How long to wait when the system gives out no more descriptors.
+const BREATH: Duration = Duration::from_millis(20);
+
+/// Waits until something of `octets` may be put into the queue. Whoever takes it out gives the room back.
+async fn take_room(room: &Semaphore, octets: usize) {
+    let wanted = u32::try_from(octets + ROOM_EACH).unwrap_or(u32::MAX);
+    // The room is never closed.
+    if let Ok(permit) = room.acquire_many(wanted).await {
+        permit.forget();
+    }
+}
 
 impl Sockets {
     /// Binds every listener of the nodes that are ours. Must be called inside a tokio runtime.
@@ -164,6 +205,7 @@ impl Sockets {
             listeners: Vec::new(),
             arriving,
             post,
+            room: Arc::new(Semaphore::new(ROOM)),
             ready: std::collections::VecDeque::new(),
         };
         for node in nodes.iter().filter(|node| ours(node)) {
@@ -196,6 +238,7 @@ impl Sockets {
         let socket = Arc::new(UdpSocket::from_std(socket)?);
         self.datagrams
             .insert((node.name.clone(), listener.on), socket.clone());
+        let room = self.room.clone();
         let (post, to, on, format, local) = (
             self.post.clone(),
             node.name.clone(),
@@ -205,7 +248,13 @@ impl Sockets {
         );
         let task = tokio::spawn(async move {
             let mut buffer = vec![0; 65_536];
-            while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+            loop {
+                // An earlier datagram that nobody took is reported here: it says nothing of this socket.
+                let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
+                    tokio::time::sleep(BREATH).await;
+                    continue;
+                };
+                take_room(&room, length).await;
                 let bytes = Bytes::copy_from_slice(&buffer[..length]);
                 let arriving = Arriving::Datagram {
                     to: to.clone(),
@@ -233,6 +282,7 @@ impl Sockets {
         socket.set_reuseaddr(true)?;
         socket.bind(listener.addr)?;
         let accepting: TcpListener = socket.listen(1024)?;
+        let room = self.room.clone();
         let (post, to, on, format, local) = (
             self.post.clone(),
             node.name.clone(),
@@ -241,7 +291,12 @@ impl Sockets {
             listener.addr,
         );
         let task = tokio::spawn(async move {
-            while let Ok((stream, from)) = accepting.accept().await {
+            loop {
+                let Ok((stream, from)) = accepting.accept().await else {
+                    tokio::time::sleep(BREATH).await;
+                    continue;
+                };
+                take_room(&room, 0).await;
                 let arriving = Arriving::Accepted {
                     to: to.clone(),
                     on,
@@ -440,7 +495,7 @@ impl Sockets {
         };
         let (read, write) = stream.into_split();
         let broken = Arc::new(AtomicBool::new(false));
-        let post = self.post.clone();
+        let post = (self.post.clone(), self.room.clone());
         let reader = tokio::spawn(read_all(read, broken.clone(), post, node.clone(), link));
         tokio::spawn(write_all(write, broken, waiting));
         held.tasks.push(reader.abort_handle());
@@ -448,6 +503,7 @@ impl Sockets {
 
     fn arrive(&mut self, arriving: Arriving) {
         let now = self.now();
+        self.room.add_permits(arriving.room());
         match arriving {
             Arriving::Datagram {
                 to,
@@ -488,6 +544,9 @@ impl Sockets {
                         return;
                     }
                     None => {}
+                }
+                if self.links.len() >= MOST_LINKS {
+                    return;
                 }
                 let accepted = self.accepted.entry(to.clone()).or_insert(0);
                 *accepted += 1;
@@ -536,6 +595,10 @@ impl Sockets {
                 if let Some(held) = self.links.get_mut(&(node.clone(), link)) {
                     held.framer.feed(&bytes);
                     self.deliver(&node, link);
+                    let waiting = self.links.values().map(|held| held.framer.waiting());
+                    if waiting.sum::<usize>() > MOST_WAITING {
+                        self.deliver_leftover(&node, link);
+                    }
                 }
             }
             Arriving::Ended { node, link, event } => {
@@ -665,7 +728,7 @@ fn is_taken(why: &io::Error) -> bool {
 async fn read_all(
     mut read: tokio::net::tcp::OwnedReadHalf,
     broken: Arc<AtomicBool>,
-    post: UnboundedSender<Arriving>,
+    (post, room): (UnboundedSender<Arriving>, Arc<Semaphore>),
     node: NodeName,
     link: LinkId,
 ) {
@@ -676,6 +739,7 @@ async fn read_all(
             Ok(0) => break LinkEvent::Closed,
             Ok(length) => {
                 let bytes = Bytes::copy_from_slice(&buffer[..length]);
+                take_room(&room, length).await;
                 if post
                     .send(Arriving::Octets {
                         node: node.clone(),

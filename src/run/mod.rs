@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     drive::{Drive, DriveError, Progress},
-    net::{Claim, Faults, Map, Memory, NetError, Sockets, Transport},
+    net::{Claim, Faults, Map, Memory, NetError, Sockets, Transport, pause},
     node::{Node, Setup, deviation::Deviation, variation::Variation},
     random::derive,
     suite::{Context as Values, Follower, Ground, Instance, Stimulus, Suite, Topology},
@@ -276,7 +276,7 @@ async fn find_guests(
     loop {
         match guests.are_ready(topology)? {
             true => return Ok(cast::cast(suite, instance, casting, topology, ground)),
-            false => tokio::time::sleep(LOOK_AGAIN).await,
+            false => pause(LOOK_AGAIN).await,
         }
     }
 }
@@ -412,6 +412,7 @@ async fn run<T: Transport>(
         None => performance.go().await.err(),
     };
     if let Some(guests) = casting.guests {
+        guests.took_part(topology);
         for event in &performance.trace.events {
             let sender = event.frame().and_then(|frame| frame.from.node());
             if let Some(node) = sender.filter(|node| guests.plays(node.as_str())) {

@@ -44,6 +44,8 @@ struct State {
     network: Option<(Ground, Option<Claim>)>,
     /// Guests that have sent something at some time.
     heard: Vec<NodeName>,
+    /// Guests that were ready and took part in a scenario.
+    took_part: Vec<String>,
     /// Why a guest is given up, by its name.
     gone: BTreeMap<String, String>,
     /// How often one did not become ready, in a row.
@@ -473,6 +475,16 @@ impl Guests {
             .collect()
     }
 
+    /// A scenario was played in a topology.
+    pub fn took_part(&self, topology: &Topology) {
+        let mut state = self.state();
+        for guest in self.present(topology) {
+            if !state.took_part.contains(&guest.name) {
+                state.took_part.push(guest.name.clone());
+            }
+        }
+    }
+
     /// This guest has sent something.
     pub fn hear(&self, node: &NodeName) {
         let mut state = self.state();
@@ -488,10 +500,8 @@ impl Guests {
             return Some(why.clone());
         }
         let silent = self.all.iter().find(|guest| {
-            let was_started = state.running.contains_key(&guest.name)
-                || state.misses.contains_key(&guest.name)
-                || self.scratch.join(&guest.name).is_dir();
-            was_started && !guest.nodes.iter().any(|node| state.heard.contains(node))
+            let is_heard = guest.nodes.iter().any(|node| state.heard.contains(node));
+            state.took_part.contains(&guest.name) && !is_heard
         });
         silent.map(|guest| format!("{}: it never sent anything", guest.name))
     }

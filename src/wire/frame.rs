@@ -183,6 +183,11 @@ impl Framer {
         }
     }
 
+    /// Octets that are no whole message yet.
+    pub fn waiting(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Whether the stream has stopped making sense.
     pub fn is_broken(&self) -> bool {
         self.broken

@@ -19,7 +19,10 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
         let is_p_cscfs = case.evidence.role(&seen.frame.from) == Some(Role::PCscf);
         if !is_p_cscfs {
             given.insert(answer);
-        } else if seen.frame.on == RefPoint::Gm && !given.contains(&answer) {
+        } else if seen.frame.on == RefPoint::Gm
+            && !given.contains(&answer)
+            && case.sees_all_sent_to(&seen.frame.from)
+        {
             findings.extend(case.breach(
                 &seen.frame.from,
                 "FLOW-002",

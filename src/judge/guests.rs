@@ -1,0 +1,254 @@
+//! What only holds where a guest takes part: whether it is there at all, whether it lives through what it is sent,
+//! and what the tap cannot see of it.
+
+use super::{Blame, Case, Finding, Verdict};
+use crate::{
+    spec::Strength,
+    suite::Verb,
+    trace::{Cast, CastNode, EventKind, Trouble},
+    wire::frame::{Frame, Party},
+};
+
+/// Whether nothing shows that the guests under test are there: none has sent anything, now or before.
+pub fn are_unheard(case: &Case<'_>) -> bool {
+    let meta = &case.evidence.trace.meta;
+    let mut guests = guests(case).peekable();
+    let mut events = case.evidence.trace.events.iter();
+    let has_ended = events.any(|event| {
+        let kind = &event.kind;
+        matches!(
+            kind,
+            EventKind::Guest {
+                trouble: Trouble::Ended(_),
+                ..
+            }
+        )
+    });
+    // Who dies of a message was there to get it.
+    guests.peek().is_some()
+        && !has_ended
+        && guests.all(|guest| meta.unheard.contains(&guest.name) && !has_sent(case, guest))
+}
+
+/// What became of guests beside the steps.
+pub fn findings(case: &Case<'_>) -> Vec<Finding> {
+    let trace = case.evidence.trace;
+    let mut found = Vec::new();
+    for (index, event) in trace.events.iter().enumerate() {
+        if let EventKind::Guest { node, trouble } = &event.kind {
+            found.push(match trouble {
+                Trouble::Ended(how) => ended(case, &Party::Node(node.clone()), how, index),
+                Trouble::NotPushed(why) => inconclusive(
+                    case,
+                    Some(node.to_string()),
+                    format!("{node} to be pushed"),
+                    format!("it could not be: {why}"),
+                    index,
+                ),
+            });
+        }
+    }
+    if case.instance.scenario.given.faults.is_empty() {
+        found.extend(guests(case).filter_map(|guest| no_message(case, guest)));
+    }
+    found.extend(guests(case).filter_map(|guest| silent(case, guest)));
+    found
+}
+
+/// Whether a guest could not be pushed: what did not come is then no fault of its own.
+pub fn were_pushed(case: &Case<'_>) -> bool {
+    let mut events = case.evidence.trace.events.iter();
+    !events.any(|event| {
+        let kind = &event.kind;
+        matches!(
+            kind,
+            EventKind::Guest {
+                trouble: Trouble::NotPushed(_),
+                ..
+            }
+        )
+    })
+}
+
+/// A step about what two guests say to each other: nobody sees that.
+pub fn unseen(case: &Case<'_>) -> Option<Finding> {
+    let guests: Vec<&str> = guests(case).map(|guest| guest.name.as_str()).collect();
+    let may = |names: &[String], guest: &str| names.is_empty() || names.iter().any(|n| n == guest);
+    let between = |from: &[String], to: &[String]| {
+        let senders = guests.iter().filter(|guest| may(from, guest));
+        senders.into_iter().any(|sender| {
+            let mut others = guests.iter().filter(|other| *other != sender);
+            others.any(|other| may(to, other))
+        })
+    };
+    let steps = case.instance.steps(case.suite);
+    let step = steps.iter().find(|step| match &step.verb {
+        Verb::Expect(expect) => between(&expect.pattern.from, &expect.pattern.to),
+        Verb::Never(never) => between(&never.pattern.from, &never.pattern.to),
+        Verb::Do(_) | Verb::Send(_) | Verb::Wait(_) => false,
+    })?;
+    let expected = step.to_string();
+    let end = case.evidence.trace.events.len();
+    let actual = "guests talk to each other directly, where the tap sees nothing".to_owned();
+    Some(inconclusive(case, None, expected, actual, end))
+}
+
+/// Whether a step asks for what one guest sends to another.
+pub fn is_between(case: &Case<'_>, from: &[String], to: &[String]) -> bool {
+    let is_guest = |name: &String| guests(case).any(|guest| guest.name.as_str() == name);
+    !from.is_empty() && !to.is_empty() && from.iter().all(is_guest) && to.iter().all(is_guest)
+}
+
+/// The guest that filled a trace to its limit, if one did.
+pub fn flood(case: &Case<'_>, at: usize) -> Option<Finding> {
+    let events = &case.evidence.trace.events;
+    let size = |frame: &Frame| FRAME + frame.bytes.len();
+    let all: usize = events
+        .iter()
+        .filter_map(|event| event.frame())
+        .map(size)
+        .sum();
+    let of = |guest: &CastNode| -> (usize, usize) {
+        let frames = events.iter().filter_map(|event| event.frame());
+        let own = frames.filter(|frame| frame.from.is(guest.name.as_str()));
+        own.fold((0, 0), |(count, sum), frame| (count + 1, sum + size(frame)))
+    };
+    let guest = guests(case).find(|guest| of(guest).1 > all / 2)?;
+    let (frames, octets) = of(guest);
+    let party = Party::Node(guest.name.clone());
+    let expected = "the messages of the scenario, and an end to them";
+    let actual = format!("{frames} messages of {octets} octets: the trace is full");
+    case.breach(
+        &party,
+        &requirement(case, guest),
+        expected,
+        actual,
+        at..at + 1,
+    )
+}
+
+/// What a frame counts for beyond its octets.
+const FRAME: usize = 64;
+
+fn guests<'a>(case: &'a Case<'_>) -> impl Iterator<Item = &'a CastNode> {
+    let nodes = case.evidence.trace.meta.nodes.iter();
+    nodes.filter(|node| node.cast == Cast::Sut)
+}
+
+fn has_sent(case: &Case<'_>, guest: &CastNode) -> bool {
+    let mut crossed = case.evidence.crossed.iter();
+    crossed.any(|seen| seen.frame.from.is(guest.name.as_str()))
+}
+
+/// A guest that ends after it was sent something has not lived through that; one that ends before was not there.
+fn ended(case: &Case<'_>, party: &Party, how: &str, index: usize) -> Finding {
+    let name = party.to_string();
+    let before = case.evidence.crossed.iter().rev();
+    let mut before = before.filter(|seen| seen.index < index);
+    let last = before.find(|seen| seen.frame.to.is(&name));
+    let expected = "it goes on after what it was sent".to_owned();
+    let (Some(last), Some(node)) = (last, case.evidence.node(party)) else {
+        let actual = format!("it {how} before anybody had sent it anything");
+        return inconclusive(case, Some(name), expected, actual, index);
+    };
+    let start = last
+        .frame
+        .bytes
+        .split(|octet| matches!(octet, b'\r' | b'\n'))
+        .next();
+    let start = String::from_utf8_lossy(start.unwrap_or_default());
+    let start: String = start.chars().take(80).collect();
+    let actual = format!("it {how} after {} had sent it \"{start}\"", last.frame.from);
+    let row = requirement(case, node);
+    let broken = case.breach(
+        party,
+        &row,
+        expected.clone(),
+        actual.clone(),
+        index..index + 1,
+    );
+    broken.unwrap_or_else(|| inconclusive(case, Some(name), expected, actual, index))
+}
+
+/// Octets that never became a message.
+fn no_message(case: &Case<'_>, guest: &CastNode) -> Option<Finding> {
+    let mut crossed = case.evidence.crossed.iter();
+    let seen = crossed.find(|s| !s.frame.framed && s.frame.from.is(guest.name.as_str()))?;
+    let octets = &seen.frame.bytes;
+    let shown = String::from_utf8_lossy(&octets[..octets.len().min(40)]);
+    let expected = format!(
+        "whole messages of {} on {}",
+        seen.frame.format, seen.frame.on
+    );
+    let actual = format!(
+        "{} octets that are none, beginning with {shown:?}",
+        octets.len()
+    );
+    let row = requirement(case, guest);
+    case.breach(
+        &seen.frame.from,
+        &row,
+        expected,
+        actual,
+        seen.index..seen.index + 1,
+    )
+}
+
+/// A guest that was there before, is sent something, and says nothing at all.
+fn silent(case: &Case<'_>, guest: &CastNode) -> Option<Finding> {
+    if has_sent(case, guest) {
+        return None;
+    }
+    let name = guest.name.to_string();
+    let trace = case.evidence.trace;
+    let end = trace.events.len();
+    let mut crossed = case.evidence.crossed.iter();
+    let asked = crossed.find(|seen| seen.frame.to.is(&name));
+    let expected = format!("something of {name}");
+    let actual = "nothing at all".to_owned();
+    let broken = asked
+        .filter(|_| !trace.meta.unheard.contains(&guest.name))
+        .and_then(|seen| {
+            let row = requirement(case, guest);
+            let party = Party::Node(guest.name.clone());
+            case.breach(
+                &party,
+                &row,
+                expected.clone(),
+                actual.clone(),
+                seen.index..seen.index + 1,
+            )
+        });
+    Some(broken.unwrap_or_else(|| inconclusive(case, Some(name), expected, actual, end)))
+}
+
+/// The first row of the scenario's that binds a node's role, else the first.
+fn requirement(case: &Case<'_>, node: &CastNode) -> String {
+    let requires = &case.instance.scenario.requires;
+    let binds = |id: &&String| {
+        case.requirement(id)
+            .is_some_and(|row| row.role == node.role)
+    };
+    let row = requires.iter().find(binds).or_else(|| requires.first());
+    row.cloned().unwrap_or_default()
+}
+
+fn inconclusive(
+    case: &Case<'_>,
+    node: Option<String>,
+    expected: String,
+    actual: String,
+    at: usize,
+) -> Finding {
+    let requires = &case.instance.scenario.requires;
+    Finding {
+        verdict: Verdict::Inconclusive,
+        strength: Strength::Must,
+        requirement: requires.first().cloned().unwrap_or_default(),
+        blame: Blame::Harness,
+        node,
+        expected,
+        actual,
+        events: at..at,
+    }
+}

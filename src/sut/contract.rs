@@ -88,6 +88,7 @@ struct User {
     may_register: bool,
     aka: bool,
     usim_sqn: u64,
+    qualified: bool,
     /// The node that registers as it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     node: Option<String>,
@@ -444,6 +445,7 @@ fn user(subscriber: &Subscriber, directory: &Directory) -> User {
         may_register: subscriber.may_register,
         aka: subscriber.aka,
         usim_sqn: subscriber.usim_sqn,
+        qualified: subscriber.qualified,
         node: nodes
             .find(|(_, n)| plays(n))
             .map(|(name, _)| name.to_string()),
@@ -479,6 +481,7 @@ fn read_users(path: &Path, directory: &mut Directory) -> Result<Vec<Subscriber>,
             may_register: user.may_register,
             aka: user.aka,
             usim_sqn: user.usim_sqn,
+            qualified: user.qualified,
         });
     }
     Ok(subscribers)

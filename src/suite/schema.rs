@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Names,
     ledger::TAGS,
+    pattern::Protection,
     scenario::{Choice, Except},
     timers::Timer,
     topology::{LISTENER_PORTS, MOST_NODES},
@@ -59,6 +60,10 @@ pub fn requirements() -> Value {
         need(
             "observed",
             json!({ "type": "array", "items": word(all::<RefPoint>()) }),
+        ),
+        may(
+            "shown-by",
+            json!({ "type": "string", "pattern": ": [A-Za-z0-9_]+$" }),
         ),
         may("alias-of", text("The row that it says again")),
         may(
@@ -139,6 +144,7 @@ pub fn subscribers() -> Value {
         need("k", key()),
         need("opc", key()),
         may("service", flag()),
+        may("qualified", flag()),
         may("barred", flag()),
         may("may-register", flag()),
         may("aka", flag()),
@@ -307,6 +313,11 @@ fn send() -> Value {
         may("start", text("Another start line")),
         may("body", text("Another body")),
         may("reply", strings()),
+        may("security", word(all::<Protection>())),
+        may(
+            "certificate",
+            text("A node, whose certificate the sender shows"),
+        ),
         may("authorize", authorize),
     ];
     keys.extend(sources.clone());
@@ -354,6 +365,7 @@ fn pattern() -> Vec<Key> {
         may("from", strings()),
         may("to", strings()),
         may("on", words(all::<RefPoint>())),
+        may("security", word(all::<Protection>())),
     ];
     keys.extend(layers());
     keys
@@ -625,6 +637,7 @@ vocabularies!(
     Except,
     Feature,
     Path,
+    Protection,
     RefPoint,
     RequestPath,
     Role,

@@ -279,7 +279,7 @@ pub fn parse_binding(text: &str, suite: &Suite) -> Option<Result<Guest, String>>
     let read = || {
         let nodes = guest_of(name, suite)?;
         let way = match way.split_once(':') {
-            Some(("cmd", command)) => Way::Command(command.trim_matches('\'').to_owned()),
+            Some(("cmd", command)) => Way::Command(command.to_owned()),
             Some(("image", image)) => Way::Image(image.to_owned()),
             _ => parse_address(way)?,
         };

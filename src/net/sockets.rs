@@ -389,6 +389,16 @@ impl Sockets {
         self.tap.opening(now, from, on, self.map.party(to));
         let (writer, waiting) = unbounded_channel();
         let (post, node) = (self.post.clone(), from.clone());
+        // Bound at once: what is sent before the connection stands has its port already.
+        let (bound, ports) = match ports[..] {
+            [] => (bound_to(SocketAddr::new(ip, 0)), ports),
+            [first, ..] => (bound_to(SocketAddr::new(ip, first)), ports[1..].to_vec()),
+        };
+        let local = bound
+            .as_ref()
+            .ok()
+            .and_then(|socket| socket.local_addr().ok());
+        let local = local.unwrap_or(SocketAddr::new(ip, 0));
         // The kernel would answer in the name of a node whose power is cut.
         let is_dark =
             listening.is_some_and(|there| self.still.get(&there.node) == Some(&Stillness::Silent));
@@ -396,7 +406,7 @@ impl Sockets {
             let connecting = async {
                 match is_dark {
                     true => std::future::pending().await,
-                    false => connect(ip, ports, to).await,
+                    false => connect(bound, ip, ports, to).await,
                 }
             };
             let arriving = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
@@ -415,7 +425,6 @@ impl Sockets {
             // A closed queue means that the run is over.
             let _ = post.send(arriving);
         });
-        let local = SocketAddr::new(ip, 0);
         self.links.insert(
             (from.clone(), link),
             Link {
@@ -692,23 +701,38 @@ impl Sockets {
     }
 }
 
-/// Connects from the first of these ports that is free, or from any if none is given.
-async fn connect(ip: IpAddr, ports: Vec<u16>, to: SocketAddr) -> io::Result<TcpStream> {
-    let new_socket = || match ip {
-        IpAddr::V4(_) => TcpSocket::new_v4(),
-        IpAddr::V6(_) => TcpSocket::new_v6(),
+/// A socket at an address that connections can leave from.
+fn bound_to(addr: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    if ports.is_empty() {
-        let socket = new_socket()?;
-        socket.bind(SocketAddr::new(ip, 0))?;
-        return socket.connect(to).await;
-    }
-    for port in ports {
-        let socket = new_socket()?;
+    if addr.port() != 0 {
         // A connection that was closed a moment ago holds its port for a minute, but not against us.
         socket.set_reuseaddr(true)?;
-        let tried = match socket.bind(SocketAddr::new(ip, port)) {
-            Ok(()) => socket.connect(to).await,
+    }
+    socket.bind(addr)?;
+    Ok(socket)
+}
+
+/// Connects from a socket that is bound, or from the first of these ports that is free.
+async fn connect(
+    bound: io::Result<TcpSocket>,
+    ip: IpAddr,
+    ports: Vec<u16>,
+    to: SocketAddr,
+) -> io::Result<TcpStream> {
+    let tried = match bound {
+        Ok(socket) => socket.connect(to).await,
+        Err(why) => Err(why),
+    };
+    match tried {
+        Err(why) if is_taken(&why) && !ports.is_empty() => {}
+        tried => return tried,
+    }
+    for port in ports {
+        let tried = match bound_to(SocketAddr::new(ip, port)) {
+            Ok(socket) => socket.connect(to).await,
             Err(why) => Err(why),
         };
         match tried {

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     judge::{self, Blame, Finding, Judgement, Rigour, Verdict},
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What an instance made of a deviation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Seen {
     /// It failed, first of all for the row that the deviation breaks, and blamed the deviant.

@@ -10,12 +10,12 @@ use std::{
 use super::tally::Tally;
 use crate::{
     judge::{self, Blame, Rigour},
-    report::{FindingRow, Folder, InstanceResult, Outcome, folder, gather, ladder::Look},
+    report::{FindingRow, Folder, InstanceResult, Outcome, folder, gather},
     run::{self, Casting, Field, Played},
     suite::{Context, Follower, Instance, Suite},
     sut::{Absence, Standing},
     time::At,
-    trace::{Trace, jsonl, pcapng},
+    trace::{Trace, jsonl},
 };
 
 /// How instances are played.
@@ -52,72 +52,73 @@ pub struct Recorded {
 const SLOW: Duration = Duration::from_secs(3);
 
 impl Player<'_> {
-    /// Plays an instance and leaves trace, ladder and capture in the run folder. What goes wrong with the
+    /// Plays an instance, leaves its trace in the run folder, and gives it too. What goes wrong with the
     /// instance is in its row; an error is about the folder.
-    pub fn play(&self, instance: &Instance, folder: &Folder) -> io::Result<InstanceResult> {
+    pub fn play(
+        &self,
+        instance: &Instance,
+        folder: &Folder,
+    ) -> io::Result<(InstanceResult, Option<Trace>)> {
         let Some(profile) = self.casting.profile else {
             return self.play_in_turn(instance, folder);
         };
         let instance = &profile.adapted(instance);
-        let unplayed = |outcome, why: String| gather::unplayed(self.suite, instance, outcome, why);
+        let unplayed =
+            |outcome, why: String| (gather::unplayed(self.suite, instance, outcome, why), None);
         match profile.standing(self.suite, instance) {
             Standing::NotApplicable(why) => Ok(unplayed(Outcome::NotApplicable, why)),
             Standing::Unsupported(why) => Ok(unplayed(Outcome::Unsupported, why)),
             Standing::Told(why) => {
-                let mut result = self.play_in_turn(instance, folder)?;
+                let (mut result, trace) = self.play_in_turn(instance, folder)?;
                 gather::tell(&mut result, &why);
-                Ok(result)
+                Ok((result, trace))
             }
             Standing::Judged => {
-                let mut result = self.play_in_turn(instance, folder)?;
+                let (mut result, trace) = self.play_in_turn(instance, folder)?;
                 let unasked = profile.unasked(&result.observations);
                 gather::forgive_aloud(&mut result, &unasked);
                 if let Some(waiver) = profile.waiver(instance) {
                     gather::waive(&mut result, &waiver.reason);
                 }
-                Ok(result)
+                Ok((result, trace))
             }
         }
     }
 
-    fn play_in_turn(&self, instance: &Instance, folder: &Folder) -> io::Result<InstanceResult> {
+    fn play_in_turn(
+        &self,
+        instance: &Instance,
+        folder: &Folder,
+    ) -> io::Result<(InstanceResult, Option<Trace>)> {
         let unplayed = self
             .has_no_tls(instance)
             .or_else(|| self.too_slow(instance));
         if let Some(result) = unplayed {
-            return Ok(result);
+            return Ok((result, None));
         }
         if let Some(guests) = self.casting.guests {
             guests.log_in(&folder.path().join(instance.id()));
         }
-        match guarded(|| self.record(instance, &folder.known())) {
-            Ok(Recorded {
-                absence: Some(absence),
-                ..
-            }) => {
-                let (outcome, why) = match absence {
-                    Absence::Unsupported(why) => (Outcome::Unsupported, why),
-                    Absence::Unavailable(why) => (Outcome::Inconclusive, why),
-                };
-                Ok(gather::unplayed(self.suite, instance, outcome, why))
-            }
-            Ok(recorded) => {
-                let id = instance.id();
-                let stored = folder.store(&folder::trace_file(&id), recorded.text.as_bytes())?;
-                let result = match guarded(|| self.judge(instance, &recorded)) {
-                    Ok(judgement) => {
-                        gather::played(self.suite, instance, &recorded.trace, stored, &judgement)
-                    }
-                    Err(panic) => self.broken(instance, "the judge", panic),
-                };
-                let ladder = folder::instance_ladder(&recorded.trace, &result);
-                let drawn = ladder.text(Look::WIDE);
-                folder.store(&folder::ladder_file(&id), drawn.as_bytes())?;
-                folder.store(&folder::capture_file(&id), &pcapng::write(&recorded.trace))?;
-                Ok(result)
-            }
-            Err(panic) => Ok(self.broken(instance, "a reference node", panic)),
+        let recorded = match guarded(|| self.record(instance, &folder.known())) {
+            Ok(recorded) => recorded,
+            Err(panic) => return Ok((self.broken(instance, "a reference node", panic), None)),
+        };
+        if let Some(absence) = recorded.absence {
+            let (outcome, why) = match absence {
+                Absence::Unsupported(why) => (Outcome::Unsupported, why),
+                Absence::Unavailable(why) => (Outcome::Inconclusive, why),
+            };
+            return Ok((gather::unplayed(self.suite, instance, outcome, why), None));
         }
+        let file = folder::trace_file(&instance.id());
+        let stored = folder.store(&file, recorded.text.as_bytes())?;
+        let result = match guarded(|| self.judge(instance, &recorded)) {
+            Ok(judgement) => {
+                gather::played(self.suite, instance, &recorded.trace, stored, &judgement)
+            }
+            Err(panic) => self.broken(instance, "the judge", panic),
+        };
+        Ok((result, Some(recorded.trace)))
     }
 
     /// Plays an instance. What is judged is what is stored: a trace too long is cut first.

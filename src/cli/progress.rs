@@ -11,7 +11,7 @@ pub fn progress(length: usize) -> ProgressBar {
         true => ProgressDrawTarget::term_like_with_hz(Box::new(Terminal(io::stderr())), HERTZ),
         false => ProgressDrawTarget::hidden(),
     });
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len}  {elapsed}") {
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len}  {elapsed}  {msg}") {
         bar.set_style(style);
     }
     bar

@@ -237,6 +237,7 @@ fn alone(result: InstanceResult) -> Report {
         run: crate::report::Run::default(),
         counts: Counts::default(),
         instances: vec![result],
+        ledger: Vec::new(),
     };
     report.count();
     report

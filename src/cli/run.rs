@@ -7,10 +7,10 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{
-    Exit, Failure, Format, crew,
+    Exit, Failure, crew,
     play::{Player, Slow, quiet_panics},
     print,
     progress::progress,
@@ -26,8 +26,8 @@ use crate::{
     net::has_ipv6,
     node::deviation::{Deviation, names},
     report::{
-        Counts, Folder, InstanceResult, Outcome, Report, Run as RunOf, SCHEMA, Sut, ladder::Look,
-        terminal,
+        Counts, Folder, InstanceResult, Outcome, Report, Run as RunOf, SCHEMA, Sut, evidence,
+        gather, github, ladder::Look, moment, terminal,
     },
     run::{Casting, Field},
     suite::{Instance, Suite, nearest},
@@ -88,10 +88,21 @@ pub struct Run {
 
     /// For whom to write to standard output
     #[arg(long, value_enum, default_value = "human")]
-    format: Format,
+    format: Voice,
 
     #[command(flatten)]
     suites: Suites,
+}
+
+/// For whom a run writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Voice {
+    /// For people
+    Human,
+    /// For machines: results.json
+    Json,
+    /// For people who read the log of a GitHub workflow, with annotations
+    Github,
 }
 
 impl Run {
@@ -200,6 +211,7 @@ impl Run {
                     .map(|profile| stale(profile, instances, &results))
                     .unwrap_or_default(),
                 deviation: self.deviation.map(|deviation| deviation.name.to_owned()),
+                redacted: false,
                 interrupted: results.len() < instances.len(),
                 started: seconds(started),
                 elapsed: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -207,15 +219,19 @@ impl Run {
             },
             counts: Counts::default(),
             instances: results,
+            ledger: gather::ledger(suite),
         };
         report.count();
         folder.store_report(&report)?;
         runs::set_latest(folder.path())?;
         let files = self.formats.write(&report, &folder)?;
         match self.format {
-            Format::Json => print(&report.to_json())?,
-            Format::Human => {
+            Voice::Json => print(&report.to_json())?,
+            Voice::Human | Voice::Github => {
                 print(&terminal::ending(&report, &folder, look()))?;
+                if self.format == Voice::Github {
+                    print(&github::annotations(&report))?;
+                }
                 for file in files {
                     print(&format!(
                         "  report    {}\n",
@@ -267,16 +283,20 @@ impl Run {
             tally: self.differences.then_some(tally),
         };
         let again = Again::new(self, folder);
+        let captures = self.formats.captures();
         let results = |results| self.collect(instances, results);
         crew::work(
             instances,
             self.workers(scene.transport, instances.len()),
             stop,
             |instance| {
-                player.play(instance, folder).map(|mut result| {
-                    result.replay = again.command(&result.id);
-                    result
-                })
+                let (mut result, trace) = player.play(instance, folder)?;
+                result.replay = again.command(&result.id);
+                if let Some(trace) = trace {
+                    evidence::store_ladder(folder, &result, &trace)?;
+                    evidence::store_capture(folder, &result, &trace, captures)?;
+                }
+                Ok(result)
             },
             results,
         )
@@ -289,13 +309,20 @@ impl Run {
         results: mpsc::Receiver<(usize, io::Result<InstanceResult>)>,
     ) -> Result<Vec<InstanceResult>, Failure> {
         let bar = progress(instances.len());
+        let mut failing = 0;
         let ids: Vec<String> = instances.iter().map(Instance::id).collect();
         let column = terminal::column(ids.iter().map(String::as_str));
         let mut done: Vec<Option<InstanceResult>> = vec![None; instances.len()];
         let mut shown = 0;
         for (number, result) in results {
+            let result = result?;
+            failing += usize::from(result.outcome.is_trouble());
+            bar.set_message(match failing {
+                0 => String::new(),
+                failing => format!("{failing} not passed"),
+            });
             bar.inc(1);
-            done[number] = Some(result?);
+            done[number] = Some(result);
             while let Some(end) = scenario_end(instances, shown)
                 && done[shown..end].iter().all(Option::is_some)
             {
@@ -312,7 +339,7 @@ impl Run {
     }
 
     fn show(&self, results: &[InstanceResult], column: usize) -> Result<(), Failure> {
-        if self.format == Format::Json {
+        if self.format == Voice::Json {
             return Ok(());
         }
         terminal::groups(results).try_for_each(|group| print(&terminal::lines(group, column)))
@@ -330,17 +357,9 @@ impl Run {
     fn folder(&self, suite: &Suite, started: SystemTime) -> Result<(Folder, String), Failure> {
         let path = match &self.out {
             Some(path) => path.clone(),
-            None => fresh(&runs_folder(), &stamp(seconds(started))),
+            None => fresh(&runs_folder(), &moment::stamp(seconds(started))),
         };
-        let is_taken = path
-            .read_dir()
-            .is_ok_and(|mut entries| entries.next().is_some());
-        if is_taken {
-            return Err(Failure::usage(format!(
-                "{}: found files there, expected a new or empty folder for the run",
-                path.display()
-            )));
-        }
+        runs::refuse_taken(&path)?;
         let contents = suite.contents.all.iter();
         let contents = contents
             .map(|content| (content.name.clone(), content.bytes.to_vec()))
@@ -451,40 +470,4 @@ fn fresh(parent: &Path, stamp: &str) -> PathBuf {
 fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
-}
-
-/// `20261122T101530Z`: a moment in UTC, from seconds since 1970.
-fn stamp(seconds: u64) -> String {
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = date(days);
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
-}
-
-/// The Gregorian date `days` after 1970-01-01, counted in years that begin in March.
-fn date(days: u64) -> (u64, u64, u64) {
-    let since_0000_03 = days + 719_468;
-    let (era, day_of_era) = (since_0000_03 / 146_097, since_0000_03 % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    (year, month, day)
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_moment_is_written_in_utc() {
-        assert_eq!("19700101T000000Z", super::stamp(0));
-        assert_eq!("20000229T235959Z", super::stamp(951_868_799));
-        assert_eq!("20261122T101530Z", super::stamp(1_795_342_530));
-    }
 }

@@ -23,6 +23,20 @@ pub fn find(name: &str) -> Result<PathBuf, Failure> {
     })
 }
 
+/// An error if there is anything at `path`: two runs are never mixed.
+pub fn refuse_taken(path: &Path) -> Result<(), Failure> {
+    let is_taken = path
+        .read_dir()
+        .is_ok_and(|mut entries| entries.next().is_some());
+    match is_taken {
+        false => Ok(()),
+        true => Err(Failure::usage(format!(
+            "{}: found files there, expected a new or empty folder for the run",
+            path.display()
+        ))),
+    }
+}
+
 /// Splits `RUN/INSTANCE` where a run folder ends; `None` if it does not begin with one.
 pub fn split(text: &str) -> Option<(PathBuf, &str)> {
     text.match_indices('/')

@@ -13,7 +13,7 @@ use std::{collections::BTreeSet, ops::Range};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    spec::Strength,
+    spec::{RefPoint, Strength},
     suite::{Instance, Suite},
     trace::{EventKind, Trace},
 };
@@ -92,10 +92,28 @@ pub struct Judgement {
     pub assembled: Vec<Assembled>,
     /// Where each step was met, by step: the trace event.
     pub steps: Vec<Option<usize>>,
+    /// The messages that were expected and never came.
+    pub missing: Vec<Missing>,
     /// Frames the network lost.
     pub lost: usize,
     /// Datagrams sent again, octet for octet.
     pub repeated: usize,
+}
+
+/// A message that was expected and never came, and where in the trace it ought to have stood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The step that expected it.
+    pub step: usize,
+    /// Who ought to have sent it, if the step names anybody; the first where it names several.
+    pub from: Option<String>,
+    pub to: Option<String>,
+    pub on: Option<RefPoint>,
+    /// The step in words, with every place filled whose value is known.
+    pub words: String,
+    /// The event before which it belongs: the message that came in its place, or the first after its window;
+    /// the number of events if it belongs behind them all.
+    pub before: usize,
 }
 
 /// A content that arrived whole somewhere.
@@ -213,6 +231,7 @@ pub fn judge(
         leniencies: leniencies(&case, &followed),
         assembled,
         steps: followed.met_at(),
+        missing: followed.missing(trace),
         lost: lost(trace),
         repeated: repeated(trace),
     }

@@ -1,10 +1,13 @@
 //! What became of the steps, as findings. The first step that failed is the root; what could not follow
 //! for its sake is its consequence and blames nobody.
 
-use super::{Blame, Case, Finding, Verdict, guests};
+use std::time::Duration;
+
+use super::{Blame, Case, Finding, Missing, Verdict, guests};
 use crate::{
     spec::Strength,
     suite::{Context, Follower, Step, StepOutcome, StepState, Verb},
+    trace::{Event, Trace},
     wire::frame::Party,
 };
 
@@ -31,6 +34,29 @@ impl Followed {
             .collect()
     }
 
+    /// The messages that were expected and never came, in the order of the steps.
+    pub fn missing(&self, trace: &Trace) -> Vec<Missing> {
+        let pairs = self.steps.iter().zip(&self.outcomes);
+        let missing = pairs.filter_map(|(step, outcome)| {
+            let Verb::Expect(expect) = &step.verb else {
+                return None;
+            };
+            if !matches!(outcome.state, StepState::Unmet | StepState::NotReached) {
+                return None;
+            }
+            let pattern = &expect.pattern;
+            Some(Missing {
+                step: outcome.index,
+                from: pattern.from.first().cloned(),
+                to: pattern.to.first().cloned(),
+                on: pattern.on.first().copied(),
+                words: outcome.words.clone(),
+                before: belongs_before(trace, outcome, expect.within),
+            })
+        });
+        missing.collect()
+    }
+
     /// The lawful outcomes that were taken and have a name.
     pub fn leniencies(&self) -> Vec<String> {
         let named = self
@@ -46,6 +72,19 @@ impl Followed {
         let mut names: Vec<String> = named.collect();
         names.dedup();
         names
+    }
+}
+
+/// The message that came instead, else the first event after the window.
+fn belongs_before(trace: &Trace, outcome: &StepOutcome, within: Duration) -> usize {
+    let end = trace.events.len();
+    match (&outcome.nearest, outcome.since) {
+        (Some(near), _) => near.event,
+        (None, Some(since)) => {
+            let is_late = |event: &Event| event.at.since(since) > within;
+            trace.events.iter().position(is_late).unwrap_or(end)
+        }
+        (None, None) => end,
     }
 }
 

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use super::{
     InstanceResult, Report, SCHEMA, StoredFile,
     ladder::{Caption, Ladder, Part},
+    matrix::{self, Matrix},
 };
 use crate::trace::{Trace, jsonl};
 
@@ -74,6 +75,11 @@ impl Folder {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The contents, to be stored elsewhere too.
+    pub fn owned_contents(&self) -> Vec<(String, Vec<u8>)> {
+        self.contents.clone()
     }
 
     /// The contents as stored files, for the report.
@@ -141,6 +147,18 @@ impl Folder {
             .map_err(|e| at(&path, io::Error::other(e)))
     }
 
+    /// The kill matrix, if one was left here.
+    pub fn matrix(&self) -> io::Result<Option<Matrix>> {
+        let path = self.path.join(matrix::JSON);
+        match fs::read_to_string(&path) {
+            Ok(text) => Matrix::read(&text)
+                .map(Some)
+                .map_err(|e| at(&path, e.into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(at(&path, error)),
+        }
+    }
+
     /// The picture of an instance; `None` if it was never played.
     pub fn ladder(&self, instance: &InstanceResult) -> io::Result<Option<Ladder>> {
         Ok(self
@@ -151,7 +169,12 @@ impl Folder {
 
 /// The picture of an instance whose trace is at hand.
 pub fn instance_ladder(trace: &Trace, instance: &InstanceResult) -> Ladder {
+    let decisive = instance.decisive();
     let captions = instance.steps.iter().map(|step| Caption {
+        missing: step.missing.clone(),
+        failing: step.missing.as_ref().is_some_and(|missing| {
+            decisive.is_some_and(|finding| finding.expected.ends_with(&missing.words))
+        }),
         text: step.text.clone(),
         part: if step.given {
             Part::Given

@@ -1,8 +1,10 @@
 //! From a judgement to a row of the report.
 
-use super::{FindingRow, InstanceResult, Outcome, RequirementRow, StepRow, StoredFile};
+use super::{
+    FindingRow, InstanceResult, LedgerRow, MissingRow, Outcome, RequirementRow, StepRow, StoredFile,
+};
 use crate::{
-    judge::{Blame, Finding, Judgement, Verdict},
+    judge::{Blame, Finding, Judgement, Missing, Verdict},
     spec::{Basis, Requirement, Strength},
     suite::{Instance, Suite},
     trace::{Cast, EventKind, Trace},
@@ -38,7 +40,7 @@ pub fn unplayed(
         findings: Vec::new(),
         advice: Vec::new(),
         observations: Vec::new(),
-        steps: steps(suite, instance, &[]),
+        steps: steps(suite, instance, &[], &[]),
         replay: String::new(),
         trace: None,
         duration: 0,
@@ -47,6 +49,17 @@ pub fn unplayed(
         repeated: 0,
         differences: differences(instance),
     }
+}
+
+/// The whole ledger.
+pub fn ledger(suite: &Suite) -> Vec<LedgerRow> {
+    let rows = suite.ledger.rows.iter();
+    rows.map(|row| LedgerRow {
+        row: requirement(&row.requirement),
+        alias_of: row.alias_of.clone(),
+        uncovered: row.uncovered.clone(),
+    })
+    .collect()
 }
 
 /// What is said of an instance that was played and judged.
@@ -66,7 +79,7 @@ pub fn played(
         findings: rows(&judgement.findings),
         advice: rows(&judgement.advice),
         observations: judgement.leniencies.clone(),
-        steps: steps(suite, instance, &judgement.steps),
+        steps: steps(suite, instance, &judgement.steps, &judgement.missing),
         trace: Some(stored),
         duration: trace.events.last().map_or(0, |event| event.at.as_nanos()),
         frames: frames(trace),
@@ -163,15 +176,34 @@ fn finding(suite: &Suite, finding: &Finding) -> FindingRow {
     }
 }
 
-fn steps(suite: &Suite, instance: &Instance, met: &[Option<usize>]) -> Vec<StepRow> {
+fn steps(
+    suite: &Suite,
+    instance: &Instance,
+    met: &[Option<usize>],
+    missing: &[Missing],
+) -> Vec<StepRow> {
     let steps = instance.steps(suite);
     let rows = steps.iter().enumerate();
     rows.map(|(number, step)| StepRow {
         text: step.to_string(),
         given: step.setup,
         met: met.get(number).copied().flatten(),
+        missing: missing
+            .iter()
+            .find(|missing| missing.step == number)
+            .map(missing_row),
     })
     .collect()
+}
+
+fn missing_row(missing: &Missing) -> MissingRow {
+    MissingRow {
+        from: missing.from.clone(),
+        to: missing.to.clone(),
+        on: missing.on,
+        words: missing.words.clone(),
+        before: missing.before,
+    }
 }
 
 /// Sendings and arrivals of the same frame count once.

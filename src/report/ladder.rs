@@ -3,7 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use super::label::{self, Label};
+use super::{
+    MissingRow,
+    flow::{Flow, FlowStep},
+    label::{self, Label},
+};
 use crate::{
     io::LinkEvent,
     spec::{RefPoint, Role},
@@ -30,6 +34,8 @@ pub enum Row {
         text: String,
         part: Part,
     },
+    /// A message that was expected here and never came.
+    Ghost(Ghost),
     /// Something at one lane: a remark of the node, the end of a connection.
     Remark {
         at: At,
@@ -48,11 +54,28 @@ pub enum Part {
     Scenario,
 }
 
-/// A step as a band says it.
+/// A step as a band says it, and the message it expected in vain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caption {
     pub text: String,
     pub part: Part,
+    pub missing: Option<MissingRow>,
+    /// What is missing is what the verdict rests on.
+    pub failing: bool,
+}
+
+/// A message that was expected and never came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ghost {
+    /// The event before which it was expected.
+    pub before: usize,
+    /// The same as `to` if only one of them is known.
+    pub from: usize,
+    pub to: usize,
+    pub on: Option<RefPoint>,
+    pub label: String,
+    /// The verdict rests on it.
+    pub failing: bool,
 }
 
 /// One frame, or several of a kind.
@@ -70,6 +93,8 @@ pub struct Arrow {
     pub lost: bool,
     /// A finding points at it.
     pub failing: bool,
+    /// The step of the call flow it belongs to.
+    pub step: Option<FlowStep>,
 }
 
 /// How to draw in characters.
@@ -108,10 +133,11 @@ impl Ladder {
     /// The ladder of `trace`. `steps` are the steps in words; `failing` says which events a finding
     /// points at.
     pub fn of(trace: &Trace, steps: &[Caption], failing: &dyn Fn(usize) -> bool) -> Ladder {
-        let lanes = lanes(trace);
+        let lanes = lanes(trace, steps);
         let number = |name: &str| lanes.iter().position(|lane| lane == name);
-        let mut rows = Rows::default();
+        let mut rows = Rows::new(trace);
         for (event, what) in trace.events.iter().enumerate() {
+            rows.expect(event, steps, &lanes);
             match &what.kind {
                 EventKind::Sent(frame) => {
                     rows.send(what.at, event, frame, &lanes, failing(event));
@@ -159,6 +185,7 @@ impl Ladder {
                 ),
             }
         }
+        rows.expect(trace.events.len(), steps, &lanes);
         Ladder {
             lanes,
             rows: rows.done,
@@ -169,7 +196,11 @@ impl Ladder {
     /// What is given is left out, unless it failed. With the lanes these rows need, and how many rows were
     /// left out before and after them.
     pub fn excerpt(&self, most: usize) -> (Ladder, usize, usize) {
-        let is_failing = |row: &Row| matches!(row, Row::Arrow(arrow) if arrow.failing);
+        let is_failing = |row: &Row| match row {
+            Row::Arrow(arrow) => arrow.failing,
+            Row::Ghost(ghost) => ghost.failing,
+            Row::Band { .. } | Row::Remark { .. } => false,
+        };
         let is_own = |row: &Row| {
             matches!(
                 row,
@@ -202,6 +233,10 @@ impl Ladder {
                     used[arrow.from] = true;
                     used[arrow.to] = true;
                 }
+                Row::Ghost(ghost) => {
+                    used[ghost.from] = true;
+                    used[ghost.to] = true;
+                }
                 Row::Remark { lane, .. } => used[*lane] = true,
                 Row::Band { .. } => {}
             }
@@ -212,6 +247,10 @@ impl Ladder {
                 Row::Arrow(arrow) => {
                     arrow.from = place(arrow.from);
                     arrow.to = place(arrow.to);
+                }
+                Row::Ghost(ghost) => {
+                    ghost.from = place(ghost.from);
+                    ghost.to = place(ghost.to);
                 }
                 Row::Remark { lane, .. } => *lane = place(*lane),
                 Row::Band { .. } => {}
@@ -253,8 +292,9 @@ fn trouble(event: &LinkEvent) -> Option<&'static str> {
     }
 }
 
-/// The parties that sent or got a frame: nodes in a fixed order of roles, then unknown addresses.
-fn lanes(trace: &Trace) -> Vec<String> {
+/// The parties that sent or got a frame, or ought to have: nodes in a fixed order of roles, then unknown
+/// addresses.
+fn lanes(trace: &Trace, steps: &[Caption]) -> Vec<String> {
     let mut places: BTreeMap<(usize, String), ()> = BTreeMap::new();
     let place = |party: &Party| match party {
         Party::Unknown(addr) => (usize::MAX, addr.to_string()),
@@ -273,6 +313,11 @@ fn lanes(trace: &Trace) -> Vec<String> {
         places.insert(place(&frame.from), ());
         places.insert(place(&frame.to), ());
     }
+    for missing in steps.iter().filter_map(|step| step.missing.as_ref()) {
+        for name in [&missing.from, &missing.to].into_iter().flatten() {
+            places.insert(place(&Party::Node(name.as_str().into())), ());
+        }
+    }
     places.into_keys().map(|(_, name)| name).collect()
 }
 
@@ -290,9 +335,10 @@ const ORDER: &[Role] = &[
 ];
 
 /// Collects rows: joins an arrival to its sending, and runs of a kind to one arrow.
-#[derive(Default)]
 struct Rows {
     done: Vec<Row>,
+    flow: Flow,
+    part: Part,
     /// Sendings whose arrival has not been seen: row and frame.
     flying: Vec<(usize, Frame)>,
     /// Arrows that more of their kind may join: row and kind.
@@ -300,6 +346,55 @@ struct Rows {
 }
 
 impl Rows {
+    fn new(trace: &Trace) -> Rows {
+        Rows {
+            done: Vec::new(),
+            flow: Flow::new(trace),
+            part: Part::Given,
+            flying: Vec::new(),
+            open: Vec::new(),
+        }
+    }
+
+    /// The messages that were expected before `event` and never came. Where only one party is known it stands for
+    /// both, where none is it is a band.
+    fn expect(&mut self, event: usize, steps: &[Caption], lanes: &[String]) {
+        let place = |name: &Option<String>| {
+            let name = name.as_ref()?;
+            lanes.iter().position(|lane| lane == name)
+        };
+        for step in steps {
+            let Some(missing) = step.missing.as_ref().filter(|m| m.before == event) else {
+                continue;
+            };
+            self.open.clear();
+            let (from, to) = (place(&missing.from), place(&missing.to));
+            match (from.or(to), to.or(from)) {
+                (Some(from), Some(to)) => self.done.push(Row::Ghost(Ghost {
+                    before: event,
+                    from,
+                    to,
+                    on: missing.on,
+                    label: in_short(&missing.words),
+                    failing: step.failing,
+                })),
+                _ => {
+                    let at = self.last_moment();
+                    self.band(at, format!("missing: {}", missing.words), self.part);
+                }
+            }
+        }
+    }
+
+    fn last_moment(&self) -> At {
+        let moments = self.done.iter().rev().filter_map(|row| match row {
+            Row::Arrow(arrow) => Some(arrow.at),
+            Row::Band { at, .. } | Row::Remark { at, .. } => Some(*at),
+            Row::Ghost(_) => None,
+        });
+        moments.max().unwrap_or(At::ZERO)
+    }
+
     fn send(&mut self, at: At, event: usize, frame: &Frame, lanes: &[String], failing: bool) {
         if let Some(row) = self.arrow(at, event, frame, lanes, failing) {
             self.flying.push((row, frame.clone()));
@@ -347,6 +442,10 @@ impl Rows {
         let lane = |party: &Party| lanes.iter().position(|lane| *lane == party.to_string());
         let (from, to) = (lane(&frame.from)?, lane(&frame.to)?);
         let Label { text, kind } = label::of(frame);
+        let step = self
+            .flow
+            .step(frame)
+            .filter(|_| self.part == Part::Scenario);
         let kind = kind.filter(|_| !failing);
         let key = kind.map(|kind| (format!("{from} {to} {} {kind}", frame.on), kind));
         if let Some((key, kind)) = &key
@@ -369,6 +468,7 @@ impl Rows {
             times: 1,
             lost: false,
             failing,
+            step,
         }));
         let row = self.done.len() - 1;
         match key {
@@ -395,8 +495,17 @@ impl Rows {
 
     fn band(&mut self, at: At, text: String, part: Part) {
         self.open.clear();
+        self.part = part;
         self.done.push(Row::Band { at, text, part });
     }
+}
+
+/// What is expected, without the hop, the tests of fields and the time: `INVITE`.
+fn in_short(words: &str) -> String {
+    let what = words.split_once(": ").map_or(words, |(_, what)| what);
+    let ends = [" with ", ", with ", " within ", ", "];
+    let end = ends.iter().filter_map(|end| what.find(end)).min();
+    what[..end.unwrap_or(what.len())].to_owned()
 }
 
 /// More frames than this are never in the air at once; those lost without a trace are forgotten.
@@ -428,6 +537,9 @@ struct Ink {
     remark: char,
     /// From a lane to itself.
     own: char,
+    /// The heads of what never came.
+    ghost_right: char,
+    ghost_left: char,
 }
 
 const UNICODE: Ink = Ink {
@@ -442,6 +554,8 @@ const UNICODE: Ink = Ink {
     cut: '…',
     remark: '·',
     own: '↻',
+    ghost_right: '▷',
+    ghost_left: '◁',
 };
 
 const ASCII: Ink = Ink {
@@ -456,6 +570,8 @@ const ASCII: Ink = Ink {
     cut: '~',
     remark: '*',
     own: 'o',
+    ghost_right: ')',
+    ghost_left: '(',
 };
 
 /// Columns left of the first lane and right of the last, and between two: what is left where it is tight.
@@ -496,6 +612,7 @@ impl<'a> Canvas<'a> {
         for row in &self.ladder.rows {
             text.push_str(&match row {
                 Row::Arrow(arrow) => self.arrow(arrow),
+                Row::Ghost(ghost) => self.ghost(ghost),
                 Row::Band { at, text, .. } => self.band(*at, text),
                 Row::Remark {
                     at,
@@ -552,6 +669,38 @@ impl<'a> Canvas<'a> {
         };
         write_over(&mut line, first, &self.cut(&label, room));
         self.finish(line, arrow)
+    }
+
+    /// A broken line with an open head: nothing came along it.
+    fn ghost(&self, ghost: &Ghost) -> String {
+        let mut line = self.bare();
+        let (a, b) = (self.column(ghost.from), self.column(ghost.to));
+        let label = self.plain(&ghost.label);
+        if a == b {
+            // Of one party nothing is known: the line ends in the open.
+            let (shaft, head) = (self.ink.band, self.ink.ghost_right);
+            let label = format!("{shaft}{shaft}{head} {label} ");
+            write_over(&mut line, a + 1, &self.cut(&label, self.lines - a - 2));
+        } else {
+            let (left, right) = (a.min(b), a.max(b));
+            line[left + 1..right].fill(self.ink.band);
+            let (end, head) = match a < b {
+                true => (right - 1, self.ink.ghost_right),
+                false => (left + 1, self.ink.ghost_left),
+            };
+            line[end] = head;
+            write_over(
+                &mut line,
+                left + 3,
+                &self.cut(&label, (right - left).saturating_sub(5)),
+            );
+        }
+        let mark = match ghost.failing {
+            true => format!("  {}", self.ink.failing),
+            false => String::new(),
+        };
+        let on = ghost.on.map(|on| on.to_string()).unwrap_or_default();
+        finish(line, format!("{:>4}  {on:<9} missing{mark}", ""))
     }
 
     fn finish(&self, line: Vec<char>, arrow: &Arrow) -> String {
@@ -659,7 +808,11 @@ fn wanted(ladder: &Ladder) -> usize {
             let length = arrow.label.chars().count() + times + 6;
             Some(length.div_ceil(arrow.from.abs_diff(arrow.to).max(1)))
         }
-        _ => None,
+        Row::Ghost(ghost) => {
+            let length = ghost.label.chars().count() + 6;
+            Some(length.div_ceil(ghost.from.abs_diff(ghost.to).max(1)))
+        }
+        Row::Band { .. } | Row::Remark { .. } => None,
     });
     names.chain(labels).max().unwrap_or(0).min(WIDEST)
 }
@@ -793,10 +946,36 @@ mod tests {
         assert_eq!(vec![true, false], lost);
     }
 
+    #[test]
+    fn a_message_that_never_came_is_drawn_where_it_was_expected() {
+        let expected = |to: Option<&str>| Caption {
+            missing: Some(MissingRow {
+                from: Some("ue-a".to_owned()),
+                to: to.map(str::to_owned),
+                on: Some(RefPoint::Gm),
+                words: "ue-a → p-cscf on Gm: INVITE with sdp x y within 2 s".to_owned(),
+                before: 5,
+            }),
+            failing: true,
+            ..own("")
+        };
+        let look = Look {
+            width: 90,
+            charset: Charset::Unicode,
+        };
+        let ladder = Ladder::of(&journey(), &[expected(Some("p-cscf"))], &|_| false);
+        let (excerpt, ..) = ladder.excerpt(3);
+        insta::assert_snapshot!(excerpt.text(look), @"");
+        let ladder = Ladder::of(&journey(), &[expected(None)], &|_| false);
+        assert!(ladder.text(look).contains("│╌╌▷ INVITE"));
+    }
+
     fn own(text: &str) -> Caption {
         Caption {
             text: text.to_owned(),
             part: Part::Scenario,
+            missing: None,
+            failing: false,
         }
     }
 

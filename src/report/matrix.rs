@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, fs, io, path::Path};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize, de::Error as _};
 
-use crate::prove::Seen;
+use crate::{node::deviation::Deviation, prove::Seen};
 
 /// One scenario against one deviation, in one of its configurations.
 #[derive(Clone, Debug, Serialize)]
@@ -15,6 +15,32 @@ pub struct Cell {
     /// The scenario says that it kills the deviation.
     pub claimed: bool,
     pub seen: Seen,
+}
+
+/// A cell as it is read: its deviation may be one of another version.
+#[derive(Deserialize)]
+struct Written {
+    scenario: String,
+    deviation: String,
+    claimed: bool,
+    seen: Seen,
+}
+
+impl Written {
+    fn known(self) -> Result<Cell, serde_json::Error> {
+        let Some(deviation) = Deviation::named(&self.deviation) else {
+            return Err(serde_json::Error::custom(format!(
+                "found the deviation \"{}\", expected one of this version: see peerproof list --deviations",
+                self.deviation
+            )));
+        };
+        Ok(Cell {
+            scenario: self.scenario,
+            deviation: deviation.name,
+            claimed: self.claimed,
+            seen: self.seen,
+        })
+    }
 }
 
 /// All cells, the configurations of a scenario folded into one: what was seen best.
@@ -54,8 +80,24 @@ impl Matrix {
     pub fn store(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
         fs::write(folder.join("matrix.txt"), self.text())?;
-        fs::write(folder.join("matrix.json"), self.json())?;
+        fs::write(folder.join(JSON), self.json())?;
         fs::write(folder.join("matrix.html"), self.page())
+    }
+
+    /// Reads what [`Matrix::json`] wrote.
+    pub fn read(text: &str) -> Result<Matrix, serde_json::Error> {
+        let cells: Vec<Written> = serde_json::from_str(text)?;
+        let cells: Result<Vec<Cell>, _> = cells.into_iter().map(Written::known).collect();
+        cells.map(Matrix::new)
+    }
+
+    /// The cells of each deviation, by their scenarios.
+    pub fn by_deviation(&self) -> BTreeMap<&'static str, Vec<&Cell>> {
+        let mut rows: BTreeMap<_, Vec<&Cell>> = BTreeMap::new();
+        for cell in self.cells.values() {
+            rows.entry(cell.deviation).or_default().push(cell);
+        }
+        rows
     }
 
     pub fn json(&self) -> String {
@@ -173,5 +215,8 @@ fn rank(seen: &Seen) -> usize {
         Seen::NotCast => 5,
     }
 }
+
+/// The file of all cells.
+pub const JSON: &str = "matrix.json";
 
 const PAGE: &str = include_str!("matrix.html");

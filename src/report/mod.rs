@@ -3,14 +3,20 @@
 //! verdict is made here. Start at [`Report`]; one module per format, [`FORMATS`] lists them.
 
 pub mod ctrf;
+pub mod decode;
+pub mod evidence;
+pub mod flow;
 pub mod folder;
 pub mod gather;
+pub mod github;
 pub mod html;
 pub mod junit;
 pub mod label;
 pub mod ladder;
 pub mod markdown;
 pub mod matrix;
+pub mod moment;
+pub mod redact;
 pub mod terminal;
 
 use std::{io, ops::Range};
@@ -20,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     judge::Blame,
-    spec::{Architecture, Basis, Role, Strength, words},
+    spec::{Architecture, Basis, RefPoint, Role, Strength, words},
 };
 
 pub use folder::Folder;
@@ -35,7 +41,13 @@ pub struct Format {
     /// The file it is written to, in the run folder.
     pub file: &'static str,
     pub summary: &'static str,
-    pub draw: fn(&Report, &Folder) -> io::Result<String>,
+    pub draw: fn(&Report, &Folder, &Wish<'_>) -> io::Result<String>,
+}
+
+/// What of a report is left to who asks for it.
+pub struct Wish<'a> {
+    /// Which instances are drawn in full on the page although they passed.
+    pub ladders: &'a dyn Fn(&InstanceResult) -> bool,
 }
 
 /// Every format that `--report` takes; `results.json` itself is always written.
@@ -44,31 +56,31 @@ pub const FORMATS: &[Format] = &[
         name: "ctrf",
         file: "ctrf.json",
         summary: "CTRF JSON, the common test report format",
-        draw: |report, _| Ok(ctrf::draw(report)),
+        draw: |report, _, _| Ok(ctrf::draw(report)),
     },
     Format {
         name: "html",
         file: "report.html",
         summary: "one self-contained page, with ladders and messages",
-        draw: |report, folder| Ok(html::draw(report, folder)),
+        draw: |report, folder, wish| Ok(html::draw(report, folder, wish.ladders)),
     },
     Format {
         name: "junit",
         file: "junit.xml",
         summary: "JUnit XML, as build servers read it",
-        draw: |report, _| junit::draw(report).map_err(io::Error::other),
+        draw: |report, _, _| junit::draw(report).map_err(io::Error::other),
     },
     Format {
         name: "markdown",
         file: "report.md",
         summary: "a summary for pull requests and job pages",
-        draw: |report, folder| Ok(markdown::draw(report, folder)),
+        draw: |report, folder, _| Ok(markdown::draw(report, folder)),
     },
     Format {
         name: "text",
         file: "report.txt",
         summary: "what the terminal shows, without colours",
-        draw: |report, folder| Ok(terminal::text(report, folder)),
+        draw: |report, folder, _| Ok(terminal::text(report, folder)),
     },
 ];
 
@@ -82,6 +94,9 @@ pub struct Report {
     pub counts: Counts,
     /// Every selected instance, in the order of the suites.
     pub instances: Vec<InstanceResult>,
+    /// The whole ledger, so that what no instance tests can be told from what passed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ledger: Vec<LedgerRow>,
 }
 
 /// What was run, and how.
@@ -111,6 +126,10 @@ pub struct Run {
     /// Waivers that excuse nothing any more, with their reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stale_waivers: Vec<String>,
+    /// Secrets were taken out of everything here: traces no longer hold what was sent, so nothing can be judged
+    /// or compared with them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redacted: bool,
     /// The run was stopped by a signal: what is missing was not played.
     pub interrupted: bool,
     /// When it began, in seconds since 1970-01-01 UTC.
@@ -243,6 +262,20 @@ pub struct RequirementRow {
     pub role: Role,
 }
 
+/// A row of the ledger, whether or not an instance cites it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct LedgerRow {
+    #[serde(flatten)]
+    pub row: RequirementRow,
+    /// The row it says again, with which it counts once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias_of: Option<String>,
+    /// Why no scenario cites it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncovered: Option<String>,
+}
+
 /// What was expected, what was seen, and who is to blame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -278,6 +311,26 @@ pub struct StepRow {
     /// The event that met it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub met: Option<usize>,
+    /// The message that it expected and that never came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<MissingRow>,
+}
+
+/// A message that was expected and never came: drawn where it was expected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct MissingRow {
+    /// Who ought to have sent it, if the step names anybody; the first where it names several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<RefPoint>,
+    /// The step in words, with every place filled whose value is known.
+    pub words: String,
+    /// The trace event before which it belongs; the number of events if it belongs behind them all.
+    pub before: usize,
 }
 
 /// The words of [`Blame`], for the schema.
@@ -329,10 +382,15 @@ impl Counts {
     pub fn of(instances: &[InstanceResult]) -> Counts {
         let mut counts = Counts::default();
         for instance in instances {
-            *counts.slot(instance.outcome) += 1;
+            counts.add(instance.outcome);
             counts.advice += instance.advice.len();
         }
         counts
+    }
+
+    /// Counts one more.
+    pub fn add(&mut self, outcome: Outcome) {
+        *self.slot(outcome) += 1;
     }
 
     pub fn get(&self, outcome: Outcome) -> usize {
@@ -454,6 +512,7 @@ pub(crate) mod tests {
                 text: "ue-a → p-cscf on Gm: INVITE within 2 s".to_owned(),
                 given: false,
                 met: None,
+                missing: None,
             }],
             replay: "peerproof replay \
                      latest/registered/step-3-piece-request/asks-through-the-p-cscf@ut.ims.ims#41"
@@ -494,6 +553,7 @@ pub(crate) mod tests {
                 sut: None,
                 unavailable: None,
                 stale_waivers: Vec::new(),
+                redacted: false,
                 interrupted: false,
                 started: 0,
                 elapsed: 12,
@@ -501,6 +561,7 @@ pub(crate) mod tests {
             },
             counts: Counts::default(),
             instances: vec![passing, failing, unsupported],
+            ledger: Vec::new(),
         };
         report.count();
         report

@@ -71,7 +71,7 @@ pub fn ending(report: &Report, folder: &Folder, look: Look) -> String {
 }
 
 /// Findings that say the same of the same party, as one with their number.
-fn alike(findings: &[FindingRow]) -> Vec<(&FindingRow, usize)> {
+pub fn alike(findings: &[FindingRow]) -> Vec<(&FindingRow, usize)> {
     let mut told: Vec<(&FindingRow, usize)> = Vec::new();
     for finding in findings {
         let says = |other: &FindingRow| {
@@ -163,7 +163,8 @@ fn line(id: &str, instance: &InstanceResult, column: usize) -> String {
     format!("{}\n", line.trim_end())
 }
 
-fn source(finding: &FindingRow) -> String {
+/// Row, clause, and how far it binds.
+pub fn source(finding: &FindingRow) -> String {
     if finding.requirement.is_empty() {
         return finding.blame.to_string();
     }

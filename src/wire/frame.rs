@@ -127,6 +127,13 @@ pub struct Frame {
     pub framed: bool,
 }
 
+impl Frame {
+    /// Whether it travelled by itself rather than on a connection.
+    pub fn is_datagram(&self) -> bool {
+        self.format == Format::Sip && self.link.is_none()
+    }
+}
+
 /// Cuts a stream into messages of one format. Feeding the same octets in any split gives the same
 /// messages.
 #[derive(Debug)]

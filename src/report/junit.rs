@@ -13,6 +13,8 @@ pub fn draw(report: &Report) -> Result<String, SerializeError> {
     junit.set_time(Duration::from_millis(report.run.elapsed));
     for instances in report.instances.chunk_by(|a, b| section(a) == section(b)) {
         let mut suite = TestSuite::new(section(&instances[0]));
+        suite.add_property(("seed", report.run.seed.to_string().as_str()));
+        suite.add_property(("transport", report.run.transport.as_str()));
         if report.run.interrupted {
             suite.add_property(("interrupted", "what is missing was not played"));
         }
@@ -29,7 +31,14 @@ pub fn draw(report: &Report) -> Result<String, SerializeError> {
         suite.add_test_case(TestCase::new("played to its end", status));
         junit.add_test_suite(suite);
     }
-    junit.to_string()
+    // Consumers' schemas know `skipped` of suites, and not of all suites together: the first is the latter's.
+    let skipped = report.instances.iter();
+    let skipped = skipped
+        .filter(|i| matches!(status(i), TestCaseStatus::Skipped { .. }))
+        .count();
+    Ok(junit
+        .to_string()?
+        .replacen(&format!(" skipped=\"{skipped}\""), "", 1))
 }
 
 /// `registered/step-3-piece-request`.
@@ -44,31 +53,41 @@ fn test_case(instance: &InstanceResult) -> TestCase {
     let mut case = TestCase::new(instance.id.as_str(), status(instance));
     case.set_classname(section(instance));
     case.set_time(Duration::from_nanos(instance.duration));
-    case.add_property(("clause", instance.clause.as_str()));
-    case.add_property(("options", instance.options.as_str()));
-    case.add_property(("seed", instance.seed.to_string().as_str()));
-    case.add_property(("outcome", instance.outcome.word()));
-    case.add_property(("replay", instance.replay.as_str()));
-    if instance.lost > 0 {
-        case.add_property(("lost", instance.lost.to_string().as_str()));
-        case.add_property(("sent-again", instance.repeated.to_string().as_str()));
-    }
-    for requirement in &instance.requirements {
-        case.add_property(("requirement", requirement.id.as_str()));
-    }
-    if let Some(finding) = instance.decisive() {
-        case.add_property(("broken", finding.requirement.as_str()));
-        case.add_property((
-            "clause-verified",
-            if finding.not_verified { "no" } else { "yes" },
-        ));
-        case.add_property(("blame", blame(finding).as_str()));
-    }
-    let said = said(instance);
-    if !said.is_empty() {
-        case.set_system_out(said);
-    }
+    let mut out = properties(instance);
+    out.push_str(&said(instance));
+    case.set_system_out(out);
     case
+}
+
+/// What a consumer may want to sort by, in the notation for properties in output: no published schema lets a test
+/// case have properties as elements, and some consumers refuse what their schema does not allow.
+fn properties(instance: &InstanceResult) -> String {
+    let mut rows = vec![
+        ("clause", instance.clause.clone()),
+        ("options", instance.options.clone()),
+        ("seed", instance.seed.to_string()),
+        ("outcome", instance.outcome.word().to_owned()),
+        ("replay", instance.replay.clone()),
+    ];
+    if instance.lost > 0 {
+        rows.push(("lost", instance.lost.to_string()));
+        rows.push(("sent-again", instance.repeated.to_string()));
+    }
+    let ids: Vec<&str> = instance
+        .requirements
+        .iter()
+        .map(|row| row.id.as_str())
+        .collect();
+    rows.push(("requirements", ids.join(" ")));
+    if let Some(finding) = instance.decisive() {
+        let verified = if finding.not_verified { "no" } else { "yes" };
+        rows.push(("broken", finding.requirement.clone()));
+        rows.push(("clause-verified", verified.to_owned()));
+        rows.push(("blame", blame(finding)));
+    }
+    rows.into_iter()
+        .map(|(name, value)| format!("[[PROPERTY|{name}={}]]\n", value.replace(['\n', ']'], " ")))
+        .collect()
 }
 
 fn status(instance: &InstanceResult) -> TestCaseStatus {
@@ -171,6 +190,35 @@ mod tests {
             .find(|n| n.has_tag_name("failure"))
             .unwrap();
         assert_eq!(Some("fail"), failure.attribute("type"));
-        assert!(xml.contains("name=\"blame\" value=\"sut (ue-a)\""), "{xml}");
+        assert!(xml.contains("[[PROPERTY|blame=sut (ue-a)]]"), "{xml}");
+    }
+
+    /// What the schema of a consumer refuses (that of the xUnit plugin of Jenkins, junit-10.xsd).
+    #[test]
+    fn nothing_stands_where_consumers_do_not_expect_it() {
+        let xml = super::draw(&sample()).unwrap();
+        let document = roxmltree::Document::parse(&xml).unwrap();
+        let root = document.root_element();
+        assert_eq!(None, root.attribute("skipped"));
+        for case in document
+            .descendants()
+            .filter(|n| n.has_tag_name("testcase"))
+        {
+            let children = case.children().filter(|n| n.is_element());
+            for child in children {
+                let name = child.tag_name().name();
+                assert!(
+                    ["failure", "error", "skipped", "system-out"].contains(&name),
+                    "{name}"
+                );
+            }
+            assert!(case.attribute("classname").is_some());
+        }
+        for suite in document
+            .descendants()
+            .filter(|n| n.has_tag_name("testsuite"))
+        {
+            assert!(suite.attribute("skipped").is_some());
+        }
     }
 }

@@ -25,7 +25,7 @@ say "suites"
 "$peerproof" lint
 
 say "every scenario, in memory"
-"$peerproof" run --report junit --out "$out/memory"
+"$peerproof" run --report junit,ctrf --pcap always --out "$out/memory"
 
 say "every check can fail, and for the right reason"
 "$peerproof" prove
@@ -41,6 +41,12 @@ case $status in
     7) say "NOT DONE: this machine has no IPv6" ;;
     *) exit "$status" ;;
 esac
+
+say "what the consumers of reports make of them"
+ci/reports.sh "$out/memory"
+
+say "files that other programs read"
+ci/files.sh
 
 say "what another decoder makes of it"
 ci/tshark.sh "$out/memory"

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Exit, Failure, print, run::look, runs, selection::Suites};
+use super::{Exit, Failure, print, run::look, runs, selection::Suites, tell};
 use crate::{
     judge::{self, Rigour},
     report::{Folder, InstanceResult, gather, terminal},
@@ -32,6 +32,13 @@ impl Judge {
         let suite = self.suites.load()?;
         let (folder, mut report) = Folder::open(&runs::find(&self.run)?)
             .map_err(|error| Failure::usage(error.to_string()))?;
+        if report.run.redacted {
+            return Err(Failure::usage(format!(
+                "{}: found a run without its secrets, expected the run it was made from: credentials can no longer \
+                 be judged",
+                folder.path().display()
+            )));
+        }
         report.run.strict |= self.strict;
         let rigour = if report.run.strict {
             Rigour::Strict
@@ -55,7 +62,7 @@ impl Judge {
         if self.write {
             folder.store_report(&report)?;
         }
-        print(&terminal::ending(&report, &folder, look()))?;
+        tell(&terminal::ending(&report, &folder, look()))?;
         print(&match changed.is_empty() {
             true => "  verdicts  as recorded\n".to_owned(),
             false => format!("\nverdicts that changed\n{changed}"),

@@ -1,14 +1,17 @@
 //! What is typed: one file a command family. Here arguments are read, the terminal is written to, signals
 //! are caught and exit codes chosen; nothing else is decided. Start at [`main`].
 
+mod completions;
 mod coverage;
 mod crew;
 mod exit;
 mod explain;
 mod guard;
+mod init;
 mod judge;
 mod lint;
 mod list;
+mod man;
 mod node;
 mod play;
 mod progress;
@@ -32,6 +35,8 @@ use std::{
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub use exit::{Exit, TABLE as EXITS};
+
+use crate::report::ladder::Charset;
 
 /// The whole program: arguments in, exit code out.
 pub fn main() -> ExitCode {
@@ -76,6 +81,12 @@ enum Command {
     Node(Box<node::Node>),
     /// Print a JSON schema
     Schema(schema::SchemaCommand),
+    /// Begin a profile of a system under test
+    Init(init::Init),
+    /// Print what a shell needs to complete arguments
+    Completions(completions::Completions),
+    /// Print the manual page, or write all of them
+    Man(man::Manual),
     /// Run a guest's command, and end it with everything it started when our input closes
     #[command(hide = true)]
     Guard(guard::Guard),
@@ -95,6 +106,9 @@ impl Command {
             Command::Node(command) => command.run(),
             Command::Schema(command) => command.run(),
             Command::Guard(command) => command.run(),
+            Command::Init(command) => command.run(),
+            Command::Completions(command) => command.run(),
+            Command::Man(command) => command.run(),
         }
     }
 }
@@ -156,6 +170,29 @@ fn print(text: &str) -> Result<(), Failure> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
+    }
+}
+
+/// Prints what a person is to read, in characters that the terminal has.
+fn tell(text: &str) -> Result<(), Failure> {
+    print(&charset().write(text))
+}
+
+/// The characters of the terminal, by the locale (POSIX: LC_ALL, else LC_CTYPE, else LANG); where none is set, as in
+/// many containers, any.
+fn charset() -> Charset {
+    let names = ["LC_ALL", "LC_CTYPE", "LANG"];
+    let mut set = names.iter().filter_map(|name| std::env::var(name).ok());
+    match set.find(|locale| !locale.is_empty()) {
+        Some(locale)
+            if !locale
+                .to_ascii_lowercase()
+                .replace('-', "")
+                .contains("utf8") =>
+        {
+            Charset::Ascii
+        }
+        _ => Charset::Unicode,
     }
 }
 

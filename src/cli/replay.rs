@@ -10,6 +10,7 @@ use super::{
     runs,
     selection::Suites,
     sut::SutArgs,
+    tell,
 };
 use crate::{
     judge::Rigour,
@@ -98,7 +99,9 @@ impl Replay {
         self.play(
             &player,
             &instance,
-            recorded.map(|recorded| (&folder, recorded)),
+            recorded
+                .filter(|_| !report.run.redacted)
+                .map(|recorded| (&folder, recorded)),
         )
     }
 
@@ -125,7 +128,7 @@ impl Replay {
         let mut result = gather::played(player.suite, instance, trace, stored.clone(), &judgement);
         result.replay = format!("peerproof replay {}{}", self.what, self.suites.words());
         let ladder = folder::instance_ladder(trace, &result);
-        print(&terminal::detail(
+        tell(&terminal::detail(
             &result,
             Ok(Some(ladder)),
             usize::MAX,

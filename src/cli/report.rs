@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use wildmatch::WildMatch;
 
-use super::{Exit, Failure, print, runs, selection::Suites};
+use super::{Exit, Failure, print, runs, selection::Suites, tell};
 use crate::report::{
     FORMATS, Folder, Format, InstanceResult, Report, Wish,
     evidence::{self, Captures},
@@ -65,7 +65,7 @@ impl ReportCommand {
         if self.redact {
             print(&format!("{}\n", folder.path().display()))?;
         } else if self.formats.is_empty() {
-            print(&terminal::text(&report, &folder))?;
+            tell(&terminal::text(&report, &folder))?;
         }
         Ok(Exit::of(&report))
     }

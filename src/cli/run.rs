@@ -20,6 +20,7 @@ use super::{
     signal::Stop,
     sut::SutArgs,
     tally::Tally,
+    tell,
 };
 use crate::{
     judge::Rigour,
@@ -228,7 +229,7 @@ impl Run {
         match self.format {
             Voice::Json => print(&report.to_json())?,
             Voice::Human | Voice::Github => {
-                print(&terminal::ending(&report, &folder, look()))?;
+                tell(&terminal::ending(&report, &folder, look()))?;
                 if self.format == Voice::Github {
                     print(&github::annotations(&report))?;
                 }
@@ -342,7 +343,7 @@ impl Run {
         if self.format == Voice::Json {
             return Ok(());
         }
-        terminal::groups(results).try_for_each(|group| print(&terminal::lines(group, column)))
+        terminal::groups(results).try_for_each(|group| tell(&terminal::lines(group, column)))
     }
 
     /// Over sockets, scenarios at the same time would make each other late, so they take turns.
@@ -440,7 +441,10 @@ impl Again {
 
 /// How pictures are drawn on this terminal.
 pub fn look() -> Look {
-    let mut look = Look::default();
+    let mut look = Look {
+        charset: super::charset(),
+        ..Look::default()
+    };
     if let Some((terminal_size::Width(width), _)) = terminal_size::terminal_size() {
         look.width = usize::from(width).max(60);
     }

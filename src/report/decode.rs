@@ -235,7 +235,7 @@ mod tests {
         assert_eq!("SIP/2.0/UDP 192.0.2.1", decoded.fields[0].1);
         assert_eq!(Some("{\n  \"a\": 1\n}"), decoded.body.as_deref());
         let raw = raw(&frame(Format::Sip, text.as_bytes()), 20);
-        assert_eq!("PUBLISH sip:t@ims.ex\n… 20 of 115 octets", raw);
+        assert_eq!("PUBLISH sip:t@ims.ex\n… 20 of 121 octets", raw);
     }
 
     #[test]

@@ -112,6 +112,30 @@ pub enum Charset {
     Ascii,
 }
 
+impl Charset {
+    /// A text for people in these characters: where they are not enough, as near as they come.
+    pub fn write(self, text: &str) -> String {
+        if self == Charset::Unicode || text.is_ascii() {
+            return text.to_owned();
+        }
+        let mut plain = String::with_capacity(text.len());
+        for c in text.chars() {
+            match c {
+                '→' | '▶' => plain.push_str("->"),
+                '←' | '◀' => plain.push_str("<-"),
+                '…' => plain.push_str("..."),
+                '·' | '–' => plain.push('-'),
+                '×' => plain.push('x'),
+                '✗' => plain.push('X'),
+                '—' => plain.push_str("--"),
+                c if c.is_ascii() => plain.push(c),
+                _ => plain.push('?'),
+            }
+        }
+        plain
+    }
+}
+
 impl Look {
     /// As wide as the picture needs: for files.
     pub const WIDE: Look = Look {
@@ -588,6 +612,7 @@ const WIDEST: usize = 20;
 impl<'a> Canvas<'a> {
     fn new(ladder: &'a Ladder, look: Look) -> Canvas<'a> {
         let gaps = ladder.lanes.len().saturating_sub(1).max(1);
+<<<<<<< HEAD
         let right = right(ladder);
         let room = |beside: usize| look.width.saturating_sub(beside + right) / gaps;
         let (margin, tail) = match room(MARGIN + TAIL) < NARROW {
@@ -595,6 +620,16 @@ impl<'a> Canvas<'a> {
             false => (MARGIN, TAIL),
         };
         let pitch = wanted(ladder).min(room(margin + tail)).max(NARROWEST);
+=======
+        let room = look.width.saturating_sub(MARGIN + TAIL + RIGHT) / gaps;
+        let pitch = wanted(ladder).min(room).max(NARROWEST);
+        // Few lanes leave little room for what bands say: then the picture goes on to the right of them.
+        let bands = ladder.rows.iter().map(|row| match row {
+            Row::Band { text, .. } => text.chars().count() + 10,
+            Row::Arrow(_) | Row::Ghost(_) | Row::Remark { .. } => 0,
+        });
+        let bands = bands.max().unwrap_or(0).min(look.width.saturating_sub(RIGHT));
+>>>>>>> b53585d (Manual pages, completions, a profile to begin from, and ASCII where the terminal has nothing else)
         Canvas {
             ladder,
             ink: match look.charset {
@@ -603,7 +638,11 @@ impl<'a> Canvas<'a> {
             },
             margin,
             pitch,
+<<<<<<< HEAD
             lines: margin + pitch * gaps + tail,
+=======
+            lines: (MARGIN + pitch * gaps + TAIL).max(bands),
+>>>>>>> b53585d (Manual pages, completions, a profile to begin from, and ASCII where the terminal has nothing else)
         }
     }
 
@@ -872,6 +911,7 @@ mod tests {
     }
 
     #[test]
+<<<<<<< HEAD
     fn rows_fit_the_columns_there_are_with_their_marks() {
         for lanes in [2, 5, 9, 15] {
             let ladder = Ladder {
@@ -909,6 +949,12 @@ mod tests {
             }
             assert_eq!(lanes - 1, text.matches('✗').count());
         }
+=======
+    fn words_for_people_fit_the_characters_of_their_terminal() {
+        let words = "UE-001 · ue-a → ue-b ×2 …";
+        assert_eq!(words, Charset::Unicode.write(words));
+        assert_eq!("UE-001 - ue-a -> ue-b x2 ...", Charset::Ascii.write(words));
+>>>>>>> b53585d (Manual pages, completions, a profile to begin from, and ASCII where the terminal has nothing else)
     }
 
     #[test]
@@ -965,7 +1011,12 @@ mod tests {
         };
         let ladder = Ladder::of(&journey(), &[expected(Some("p-cscf"))], &|_| false);
         let (excerpt, ..) = ladder.excerpt(3);
-        insta::assert_snapshot!(excerpt.text(look), @"");
+        insta::assert_snapshot!(excerpt.text(look), @r"
+   ue-a       p-cscf      tracker
+     │◀─200──────────────────│        3  Ut        0.003
+     │ · chosen: es-1        │        4            0.004
+     │╌╌INVITE╌╌▷│           │           Gm        missing  ✗
+");
         let ladder = Ladder::of(&journey(), &[expected(None)], &|_| false);
         assert!(ladder.text(look).contains("│╌╌▷ INVITE"));
     }

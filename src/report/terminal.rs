@@ -18,7 +18,10 @@ pub fn text(report: &Report, folder: &Folder) -> String {
     for instances in groups(&report.instances) {
         text.push_str(&lines(instances, column));
     }
-    text.push_str(&ending(report, folder, Look::default()));
+    text.push_str(&troubles(report, folder, Look::default()));
+    text.push_str(&observations(report));
+    // Not where the folder stands: the file is the same wherever it was drawn.
+    text.push_str(&summary(report, &report.run.id));
     anstream::adapter::strip_str(&text).to_string()
 }
 
@@ -66,7 +69,7 @@ pub fn ending(report: &Report, folder: &Folder, look: Look) -> String {
     let mut text = String::new();
     text.push_str(&troubles(report, folder, look));
     text.push_str(&observations(report));
-    text.push_str(&summary(report, folder));
+    text.push_str(&summary(report, &folder.path().display().to_string()));
     text
 }
 
@@ -270,7 +273,7 @@ fn observations(report: &Report) -> String {
     text
 }
 
-fn summary(report: &Report, folder: &Folder) -> String {
+fn summary(report: &Report, place: &str) -> String {
     let run = &report.run;
     let mut text = String::from("\n");
     let scenarios: BTreeSet<&str> = report
@@ -313,7 +316,7 @@ fn summary(report: &Report, folder: &Folder) -> String {
     if broken.len() > TOP {
         let _ = writeln!(text, "  and {} more requirements", broken.len() - TOP);
     }
-    let _ = writeln!(text, "  results   {}", folder.path().display());
+    let _ = writeln!(text, "  results   {place}");
     text
 }
 

@@ -174,6 +174,7 @@ impl Pattern {
                 actual: match &values {
                     None => format!("no {} in {}", field.layer, view.title()),
                     Some(values) if values.is_empty() => "none".to_owned(),
+                    Some(values) if values.iter().all(String::is_empty) => "empty".to_owned(),
                     Some(values) => values.join(", "),
                 },
                 score: 0,

@@ -10,7 +10,7 @@ use crate::{
         decode::{decode, raw},
         folder::{instance_ladder, ladder_file},
         label,
-        ladder::{Ladder, Row},
+        ladder::{Arrow, Ladder, Row},
         terminal::alike,
     },
     trace::Trace,
@@ -127,19 +127,21 @@ impl<'a> Pages<'a> {
             &target,
         ));
         text.push_str(&left_out(after, "after"));
-        text.push_str(&self.messages(&trace, instance, &told));
+        text.push_str(&self.messages(&trace, instance, &ladder));
         text
     }
 
     /// Every message of the ladder, folded; before them, open, those that a finding points at.
-    fn messages(&self, trace: &Trace, instance: &InstanceResult, told: &BTreeSet<usize>) -> String {
-        let is_found = |event: &usize| instance.findings.iter().any(|f| f.events.contains(event));
-        let (found, others): (Vec<usize>, Vec<usize>) =
-            told.iter().partition(|event| is_found(event));
+    fn messages(&self, trace: &Trace, instance: &InstanceResult, ladder: &Ladder) -> String {
+        let arrows = ladder.rows.iter().filter_map(|row| match row {
+            Row::Arrow(arrow) => Some(arrow),
+            _ => None,
+        });
+        let (found, others): (Vec<&Arrow>, Vec<&Arrow>) = arrows.partition(|arrow| arrow.failing);
         let (shown, folded) = found.split_at(found.len().min(OPEN));
         let mut text = String::new();
-        for &event in shown {
-            text.push_str(&self.message(trace, event, instance.outcome, " open"));
+        for arrow in shown {
+            text.push_str(&self.message(trace, arrow.event, instance.outcome, " open"));
         }
         if folded.is_empty() && others.is_empty() {
             return text;
@@ -149,11 +151,11 @@ impl<'a> Pages<'a> {
             "<details><summary>The other messages of the ladder, {} of them, with their octets</summary>",
             folded.len() + others.len(),
         );
-        for &event in folded {
-            text.push_str(&self.message(trace, event, instance.outcome, ""));
+        for arrow in folded {
+            text.push_str(&self.message(trace, arrow.event, instance.outcome, ""));
         }
-        for event in others {
-            text.push_str(&self.message(trace, event, Outcome::Pass, ""));
+        for arrow in others {
+            text.push_str(&self.message(trace, arrow.event, Outcome::Pass, ""));
         }
         text.push_str("</details>\n");
         text

@@ -159,7 +159,7 @@ pub fn configurations(report: &Report) -> String {
 }
 
 fn untested() -> String {
-    "<span class=\"untested\">– nothing played</span>".to_owned()
+    "<span class=\"untested\">– none</span>".to_owned()
 }
 
 /// How many of the instances came to each outcome.

@@ -38,7 +38,8 @@ impl Plan {
         let labels = ladder.rows.iter().map(|row| match row {
             Row::Arrow(arrow) => width(&label(arrow)) + 40,
             Row::Ghost(ghost) => width(&ghost_label(ghost)) + 40,
-            Row::Band { .. } | Row::Remark { .. } => 0,
+            Row::Band { text, .. } => width(text) + 20,
+            Row::Remark { text, .. } => width(text) + 20,
         });
         let widest = labels.max().unwrap_or(0).min(WIDEST);
         let pitch = needed

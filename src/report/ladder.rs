@@ -609,10 +609,12 @@ const NARROWEST: usize = 3;
 /// Columns between lanes that no label gets more than.
 const WIDEST: usize = 20;
 
+/// What stands in the place of a moment where nothing came.
+const MISSING: &str = "missing";
+
 impl<'a> Canvas<'a> {
     fn new(ladder: &'a Ladder, look: Look) -> Canvas<'a> {
         let gaps = ladder.lanes.len().saturating_sub(1).max(1);
-<<<<<<< HEAD
         let right = right(ladder);
         let room = |beside: usize| look.width.saturating_sub(beside + right) / gaps;
         let (margin, tail) = match room(MARGIN + TAIL) < NARROW {
@@ -620,16 +622,13 @@ impl<'a> Canvas<'a> {
             false => (MARGIN, TAIL),
         };
         let pitch = wanted(ladder).min(room(margin + tail)).max(NARROWEST);
-=======
-        let room = look.width.saturating_sub(MARGIN + TAIL + RIGHT) / gaps;
-        let pitch = wanted(ladder).min(room).max(NARROWEST);
         // Few lanes leave little room for what bands say: then the picture goes on to the right of them.
         let bands = ladder.rows.iter().map(|row| match row {
             Row::Band { text, .. } => text.chars().count() + 10,
             Row::Arrow(_) | Row::Ghost(_) | Row::Remark { .. } => 0,
         });
-        let bands = bands.max().unwrap_or(0).min(look.width.saturating_sub(RIGHT));
->>>>>>> b53585d (Manual pages, completions, a profile to begin from, and ASCII where the terminal has nothing else)
+        let bands = bands.max().unwrap_or(0);
+        let bands = bands.min(look.width.saturating_sub(right));
         Canvas {
             ladder,
             ink: match look.charset {
@@ -638,11 +637,7 @@ impl<'a> Canvas<'a> {
             },
             margin,
             pitch,
-<<<<<<< HEAD
-            lines: margin + pitch * gaps + tail,
-=======
-            lines: (MARGIN + pitch * gaps + TAIL).max(bands),
->>>>>>> b53585d (Manual pages, completions, a profile to begin from, and ASCII where the terminal has nothing else)
+            lines: (margin + pitch * gaps + tail).max(bands),
         }
     }
 
@@ -728,18 +723,17 @@ impl<'a> Canvas<'a> {
                 false => (left + 1, self.ink.ghost_left),
             };
             line[end] = head;
-            write_over(
-                &mut line,
-                left + 3,
-                &self.cut(&label, (right - left).saturating_sub(5)),
-            );
+            // Where it is tight, the line alone has to do.
+            if let Some(room) = (right - left).checked_sub(6) {
+                write_over(&mut line, left + 3, &self.cut(&label, room + 1));
+            }
         }
         let mark = match ghost.failing {
             true => format!("  {}", self.ink.failing),
             false => String::new(),
         };
         let on = ghost.on.map(|on| on.to_string()).unwrap_or_default();
-        finish(line, format!("{:>4}  {on:<9} missing{mark}", ""))
+        finish(line, format!("{:>4}  {on:<9} {MISSING}{mark}", ""))
     }
 
     fn finish(&self, line: Vec<char>, arrow: &Arrow) -> String {
@@ -822,14 +816,18 @@ fn right(ladder: &Ladder) -> usize {
     let rows = ladder.rows.iter().map(|row| match row {
         Row::Arrow(arrow) => {
             let mark = if arrow.failing { 3 } else { 0 };
-            (arrow.event, arrow.at, mark)
+            (arrow.event, arrow.at.to_string().len(), mark)
         }
-        Row::Band { at, .. } => (0, *at, 0),
-        Row::Remark { at, event, .. } => (*event, *at, 0),
+        Row::Ghost(ghost) => {
+            let mark = if ghost.failing { 3 } else { 0 };
+            (0, MISSING.len(), mark)
+        }
+        Row::Band { at, .. } => (0, at.to_string().len(), 0),
+        Row::Remark { at, event, .. } => (*event, at.to_string().len(), 0),
     });
     let columns = rows.map(|(event, at, mark)| {
         let event = event.to_string().len().max(4);
-        event + 2 + 9 + 1 + at.to_string().len() + mark
+        event + 2 + 9 + 1 + at + mark
     });
     columns.max().unwrap_or(0)
 }
@@ -911,7 +909,6 @@ mod tests {
     }
 
     #[test]
-<<<<<<< HEAD
     fn rows_fit_the_columns_there_are_with_their_marks() {
         for lanes in [2, 5, 9, 15] {
             let ladder = Ladder {
@@ -929,6 +926,7 @@ mod tests {
                             times: 2,
                             lost: false,
                             failing: true,
+                            step: None,
                         });
                         let remark = Row::Remark {
                             at,
@@ -936,7 +934,15 @@ mod tests {
                             lane: to,
                             text: "listed: three peers, all of them far away".to_owned(),
                         };
-                        [arrow, remark]
+                        let ghost = Row::Ghost(Ghost {
+                            before: 12_346,
+                            from: 0,
+                            to,
+                            on: Some(RefPoint::Dedicated),
+                            label: "POST /ppstp, STAT_REPORT".to_owned(),
+                            failing: false,
+                        });
+                        [arrow, remark, ghost]
                     })
                     .collect(),
             };
@@ -949,12 +955,13 @@ mod tests {
             }
             assert_eq!(lanes - 1, text.matches('✗').count());
         }
-=======
+    }
+
+    #[test]
     fn words_for_people_fit_the_characters_of_their_terminal() {
         let words = "UE-001 · ue-a → ue-b ×2 …";
         assert_eq!(words, Charset::Unicode.write(words));
         assert_eq!("UE-001 - ue-a -> ue-b x2 ...", Charset::Ascii.write(words));
->>>>>>> b53585d (Manual pages, completions, a profile to begin from, and ASCII where the terminal has nothing else)
     }
 
     #[test]

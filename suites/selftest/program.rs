@@ -3,6 +3,7 @@
 mod folder;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead, BufReader},
     path::Path,
@@ -11,6 +12,7 @@ use std::{
 
 use assert_cmd::Command;
 use folder::Folder;
+use peerproof::proto::digest::{Algorithm, Secret};
 use serde_json::Value;
 
 #[test]
@@ -138,7 +140,7 @@ fn a_run_leaves_everything_that_reports_are_drawn_from() {
     ] {
         assert!(run.join(file).is_file(), "{file}");
     }
-    for file in ["trace.jsonl", "ladder.txt", "evidence.pcapng"] {
+    for file in ["trace.jsonl", "ladder.txt"] {
         assert!(run.join(&id).join(file).is_file(), "{file}");
     }
 
@@ -177,6 +179,207 @@ fn a_run_leaves_everything_that_reports_are_drawn_from() {
         replayed.contains("──▶") || replayed.contains("▶│"),
         "{replayed}"
     );
+}
+
+#[test]
+fn every_report_is_drawn_again_as_the_run_wrote_it() {
+    let folder = Folder::new("again");
+    let all = "junit,text,html,markdown,ctrf";
+    peerproof()
+        .current_dir(folder.path())
+        .args([
+            "run",
+            "registered/step-3-piece-request/asks-through-the-p-cscf",
+        ])
+        .args([
+            "--deviation",
+            "ue-skips-p-cscf",
+            "--pcap",
+            "always",
+            "--report",
+            all,
+        ])
+        .assert()
+        .code(1);
+    let run = folder.path().join("peerproof-out/latest");
+    let before = files(&run);
+    let drawn = |path: &str| !path.starts_with("contents/") && !path.ends_with("trace.jsonl");
+    for path in before
+        .keys()
+        .filter(|path| drawn(path) && *path != "results.json")
+    {
+        fs::remove_file(run.join(path)).unwrap();
+    }
+    peerproof()
+        .current_dir(folder.path())
+        .args([
+            "report",
+            "--report",
+            &format!("{all},ladder"),
+            "--pcap",
+            "always",
+        ])
+        .assert()
+        .code(1);
+    let after = files(&run);
+    assert!(before.len() > 9, "{:?}", before.keys());
+    assert_eq!(
+        before.keys().collect::<Vec<_>>(),
+        after.keys().collect::<Vec<_>>()
+    );
+    for (path, bytes) in &before {
+        assert!(bytes == &after[path], "{path} is drawn otherwise");
+    }
+}
+
+#[test]
+fn captures_are_left_where_they_are_wanted() {
+    let folder = Folder::new("captures");
+    let id = first_instance();
+    let has_capture = |name: &str, arguments: &[&str]| {
+        let out = folder.path().join(name);
+        let mut run = peerproof();
+        run.args(["run", &id, "--out"]).arg(&out).args(arguments);
+        run.assert().code(0);
+        out.join(&id).join("evidence.pcapng").is_file()
+    };
+    assert!(!has_capture("usual", &[]), "nothing failed");
+    assert!(has_capture("always", &["--pcap", "always"]));
+    assert!(!has_capture("never", &["--pcap", "never"]));
+}
+
+#[test]
+fn a_redacted_run_holds_no_secret_in_any_file() {
+    let folder = Folder::new("redacted");
+    let (run, shared) = (folder.path().join("run"), folder.path().join("shared"));
+    let all = [
+        "--pcap",
+        "always",
+        "--report",
+        "junit,text,html,markdown,ctrf",
+    ];
+    let mut played = peerproof();
+    played.args(["run", "common/registration/*", "common/security/*"]);
+    played.args([
+        "unregistered/step-5-controller-asks-edges/*",
+        "registered/step-5-status-update/*",
+    ]);
+    played
+        .args(["--ladder", "*", "--out"])
+        .arg(&run)
+        .args(all)
+        .assert()
+        .code(0);
+    let mut redact = peerproof();
+    redact
+        .arg("report")
+        .arg(&run)
+        .args(["--redact", "--out"])
+        .arg(&shared);
+    redact.args(["--ladder", "*"]).args(all).assert().code(0);
+
+    let secrets = secrets(&run);
+    assert!(secrets.len() > 100, "{}", secrets.len());
+    let original = files(&run);
+    let redacted = files(&shared);
+    assert_eq!(
+        original.keys().collect::<Vec<_>>(),
+        redacted.keys().collect::<Vec<_>>()
+    );
+    let pattern = any_of(&secrets);
+    let holding = |files: &BTreeMap<String, Vec<u8>>| -> Vec<String> {
+        let holding = files.iter().filter(|(_, bytes)| pattern.is_match(bytes));
+        holding.map(|(path, _)| path.clone()).collect()
+    };
+    assert!(
+        holding(&original).len() > 100,
+        "the run itself holds what is looked for"
+    );
+    assert_eq!(Vec::<String>::new(), holding(&redacted));
+
+    // It can be read, and says that it cannot be judged.
+    let error = complained(peerproof().arg("judge").arg(&shared).assert().code(2));
+    assert!(error.contains("without its secrets"), "{error}");
+}
+
+#[test]
+fn annotations_are_written_for_a_workflow() {
+    let folder = Folder::new("github");
+    let out = folder.path().join("run");
+    let mut run = peerproof();
+    run.args([
+        "run",
+        "registered/step-3-piece-request/asks-through-the-p-cscf",
+    ]);
+    run.args([
+        "--deviation",
+        "ue-skips-p-cscf",
+        "--format",
+        "github",
+        "--out",
+    ])
+    .arg(&out);
+    let said = said(run.assert().code(1));
+    let annotations: Vec<&str> = said.lines().filter(|line| line.starts_with("::")).collect();
+    assert_eq!(1, annotations.len(), "{said}");
+    assert!(
+        annotations[0].starts_with("::error title=fail%3A UE-001"),
+        "{said}"
+    );
+    assert!(!said.contains('\x1b'), "no colours in a pipe: {said}");
+}
+
+#[test]
+fn a_terminal_without_unicode_gets_the_same_in_ascii() {
+    let folder = Folder::new("ascii");
+    let mut run = peerproof();
+    run.args([
+        "run",
+        "registered/step-3-piece-request/asks-through-the-p-cscf",
+    ]);
+    run.args(["--deviation", "ue-skips-p-cscf", "--out"])
+        .arg(folder.path().join("run"));
+    let said = said(run.env("LC_ALL", "C").assert().code(1));
+    assert!(said.is_ascii(), "{said}");
+    assert!(said.contains("|--INVITE-"), "{said}");
+}
+
+#[test]
+fn shells_and_manuals_know_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let said = said(peerproof().args(["completions", shell]).assert().code(0));
+        assert!(said.contains("replay"), "{shell}");
+    }
+    let page = said(peerproof().arg("man").assert().code(0));
+    assert!(page.contains(".TH peerproof 1"), "{page}");
+    let folder = Folder::new("man");
+    peerproof()
+        .args(["man", "--out"])
+        .arg(folder.path())
+        .assert()
+        .code(0);
+    for page in ["peerproof.1", "peerproof-run.1", "peerproof-report.1"] {
+        assert!(folder.path().join(page).is_file(), "{page}");
+    }
+}
+
+#[test]
+fn a_profile_is_begun_once_and_runs() {
+    let folder = Folder::new("init");
+    let init = |code| {
+        let mut command = peerproof();
+        command
+            .current_dir(folder.path())
+            .args(["init", "--role", "edge-server"]);
+        command.assert().code(code)
+    };
+    init(0);
+    assert!(complained(init(2)).contains("sut.toml"));
+    let mut lint = peerproof();
+    lint.current_dir(folder.path())
+        .args(["lint", "sut.toml"])
+        .assert()
+        .code(0);
 }
 
 #[test]
@@ -335,8 +538,102 @@ fn every_word_of_ours_is_explained() {
     }
 }
 
+/// Every file below `folder`, by its path.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![fs::canonicalize(folder).unwrap()];
+    let root = open[0].clone();
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let name = path
+                    .strip_prefix(&root)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
+                found.insert(name, fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// What a run must keep to itself: passwords and keys of the fixture, the HA1 of every realm, and every digest
+/// response and token that crossed, read from the captures.
+fn secrets(run: &Path) -> BTreeSet<Vec<u8>> {
+    let fixture: toml::Table =
+        toml::from_str(include_str!("../../fixtures/subscribers.toml")).unwrap();
+    let mut secrets = BTreeSet::new();
+    let mut realms = BTreeSet::new();
+    for (path, bytes) in files(run) {
+        if !path.ends_with(".pcapng") {
+            continue;
+        }
+        for value in values(&bytes, b"realm=\"", b'"') {
+            realms.insert(String::from_utf8(value).unwrap());
+        }
+        secrets.extend(values(&bytes, b"response=\"", b'"'));
+        secrets.extend(values(&bytes, b"token=", b' '));
+        secrets.extend(values(&bytes, b"\"token\":\"", b'"'));
+    }
+    for subscriber in fixture["subscriber"].as_array().unwrap() {
+        let text = |key: &str| subscriber[key].as_str().unwrap().to_owned();
+        for key in ["k", "opc"] {
+            let hex = text(key);
+            let pairs = (0..hex.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&hex[at..at + 2], 16));
+            secrets.insert(pairs.collect::<Result<Vec<u8>, _>>().unwrap());
+            secrets.insert(hex.into_bytes());
+        }
+        secrets.insert(text("password").into_bytes());
+        for realm in &realms {
+            for algorithm in [Algorithm::Md5, Algorithm::Sha256] {
+                let password = Secret::Password(text("password"));
+                secrets.insert(password.ha1(algorithm, &text("impi"), realm).into_bytes());
+            }
+        }
+    }
+    // The words of steps hold patterns of responses, which are no secret.
+    secrets.retain(|secret| secret.len() >= 8 && !secret.contains(&b'['));
+    secrets
+}
+
+/// What stands between `before` and `end`.
+fn values(bytes: &[u8], before: &[u8], end: u8) -> Vec<Vec<u8>> {
+    let places = bytes
+        .windows(before.len())
+        .enumerate()
+        .filter(|(_, window)| *window == before);
+    let values = places.filter_map(|(at, _)| {
+        let rest = &bytes[at + before.len()..];
+        let length = rest.iter().position(|octet| *octet == end)?;
+        (length < 200).then(|| rest[..length].to_vec())
+    });
+    values.collect()
+}
+
+fn any_of(secrets: &BTreeSet<Vec<u8>>) -> regex::bytes::Regex {
+    let escaped = |secret: &Vec<u8>| {
+        secret
+            .iter()
+            .map(|octet| format!("\\x{octet:02x}"))
+            .collect()
+    };
+    let alternatives: Vec<String> = secrets.iter().map(escaped).collect();
+    let pattern = format!("(?-u:{})", alternatives.join("|"));
+    let mut builder = regex::bytes::RegexBuilder::new(&pattern);
+    builder.size_limit(1 << 30).build().unwrap()
+}
+
 fn peerproof() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_peerproof"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_peerproof"));
+    command.env("LC_ALL", "C.UTF-8");
+    command
 }
 
 fn said(assert: assert_cmd::assert::Assert) -> String {

@@ -7,22 +7,84 @@ use std::{fs, path::Path, process::Command};
 use folder::Folder;
 
 #[test]
-fn every_command_in_the_readme_works() {
-    let folder = Folder::new("readme");
-    let readme = read("README.md");
-    let commands: Vec<&str> = commands(&readme).collect();
-    assert!(commands.len() > 8, "{commands:?}");
-    for command in commands {
+fn every_command_of_the_front_door_works() {
+    assert!(obey("README.md") > 8);
+}
+
+#[test]
+fn every_command_about_suites_works() {
+    assert!(obey("suites/README.md") > 3);
+}
+
+#[test]
+fn every_command_about_fixtures_works() {
+    assert!(obey("fixtures/README.md") > 2);
+}
+
+#[test]
+fn every_command_about_reports_works() {
+    assert!(obey("reports/README.md") > 4);
+}
+
+#[test]
+fn every_command_about_pipelines_works() {
+    assert!(obey("ci/README.md") > 2);
+}
+
+#[test]
+fn every_command_about_the_sources_works() {
+    obey("src/README.md");
+}
+
+/// Types the commands of a README in an empty folder, one after the other, and says how many. What its comment says
+/// is held to: `exit 1` is the exit code, `tested as: …` a shorter form, `needs X` a tool that may be missing, `not run
+/// by a test: …` a reason. Before that, files that the README shows are written: blocks that begin with their path.
+fn obey(file: &str) -> usize {
+    let name = file.replace('/', "-");
+    let folder = Folder::new(&name);
+    let text = read(file);
+    for (path, content) in shown_files(&text) {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    let program = Path::new(env!("CARGO_BIN_EXE_peerproof"));
+    let places = format!("{}:{}", program.parent().unwrap().display(), env!("PATH"));
+    let mut typed = 0;
+    for line in commands(&text) {
+        let Some(command) = line.typed() else {
+            println!("SKIPPED: {} ({})", line.command, line.comment);
+            continue;
+        };
         let output = Command::new("sh")
-            .args(["-c", &format!("\"$PEERPROOF\" {command}")])
-            .env("PEERPROOF", env!("CARGO_BIN_EXE_peerproof"))
+            .args([
+                "-c",
+                &command.replace("ci/", &format!("{}/ci/", root().display())),
+            ])
+            .env("PATH", &places)
             .current_dir(folder.path())
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         let complained = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command}\n{said}\n{complained}");
+        let code = output.status.code();
+        assert_eq!(
+            Some(line.exit()),
+            code,
+            "{file}: {command}\n{said}\n{complained}"
+        );
+        typed += 1;
     }
+    typed
+}
+
+/// The blocks that begin with a comment naming a file, and that file.
+fn shown_files(text: &str) -> Vec<(&str, &str)> {
+    let blocks = text.split("```toml\n# ").skip(1);
+    blocks
+        .filter_map(|block| block.split("```").next()?.split_once('\n'))
+        .filter(|(path, _)| path.ends_with(".toml") && !path.contains(' '))
+        .collect()
 }
 
 #[test]
@@ -55,6 +117,7 @@ fn every_path_in_the_readmes_is_there() {
         "fixtures/README.md",
         "reports/README.md",
         "ci/README.md",
+        "src/README.md",
     ] {
         let folder = Path::new(file).parent().unwrap();
         for path in paths(&read(file)) {
@@ -103,16 +166,56 @@ fn the_layers_of_the_readme_are_those_of_the_test() {
     assert!(modules > 10);
 }
 
-/// The lines of `sh` blocks, without comments; those for cargo are typed as they are in the checkout.
-fn commands(text: &str) -> impl Iterator<Item = &str> {
+/// A line of a `sh` block.
+struct Line<'a> {
+    command: &'a str,
+    comment: &'a str,
+}
+
+impl Line<'_> {
+    /// What is typed for it; `None` if it cannot be here, and its comment says why.
+    fn typed(&self) -> Option<String> {
+        if let Some((_, shorter)) = self.comment.split_once("tested as: ") {
+            return Some(shorter.to_owned());
+        }
+        let missing = self.comment.strip_prefix("needs ").filter(|tool| {
+            let found = Command::new("sh")
+                .args(["-c", &format!("{tool} version")])
+                .output();
+            !found.is_ok_and(|output| output.status.success())
+        });
+        if missing.is_some() || self.comment.starts_with("not run by a test: ") {
+            return None;
+        }
+        Some(
+            self.command
+                .replace("cargo run --release -- ", "peerproof "),
+        )
+    }
+
+    fn exit(&self) -> i32 {
+        let exit = self.comment.strip_prefix("exit ");
+        exit.map_or(0, |code| code.split(':').next().unwrap().parse().unwrap())
+    }
+}
+
+/// The lines of `sh` blocks.
+fn commands(text: &str) -> impl Iterator<Item = Line<'_>> {
     text.split("```sh\n")
         .skip(1)
         .filter_map(|block| block.split("```").next())
         .flat_map(str::lines)
-        .filter_map(|line| line.split("  #").next())
-        .map(|line| line.trim().trim_start_matches("cargo run --release -- "))
-        .map(|line| line.trim_start_matches("peerproof "))
-        .filter(|line| !line.is_empty())
+        .map(|line| match line.split_once("  #") {
+            Some((command, comment)) => Line {
+                command: command.trim(),
+                comment: comment.trim(),
+            },
+            None => Line {
+                command: line.trim(),
+                comment: "",
+            },
+        })
+        .filter(|line| !line.command.is_empty())
 }
 
 /// What stands in backquotes and looks like a path of ours.

@@ -207,9 +207,9 @@ fn opened(frame: &Frame) -> String {
     );
     match decode(frame) {
         Ok(decoded) => {
-            let _ = write!(
+            let _ = writeln!(
                 text,
-                "<table class=\"fields\"><caption class=\"mono\">{}</caption>\n",
+                "<table class=\"fields\"><caption class=\"mono\">{}</caption>",
                 escape(&decoded.head)
             );
             for (name, value) in &decoded.fields {

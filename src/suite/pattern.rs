@@ -165,8 +165,7 @@ impl Pattern {
             let values = view.get(field.layer, &field.key);
             let holds = values.as_ref().is_some_and(|v| field.test.holds(v, lookup));
             // A field that is there but differs is nearer than one that is not.
-            let says = |v: &Vec<String>| v.iter().any(|value| !value.is_empty());
-            let almost = usize::from(values.as_ref().is_some_and(says));
+            let almost = usize::from(values.as_ref().is_some_and(|v| !v.is_empty()));
             let weight = if field.is_title() { 10 } else { 2 };
             tally.count(holds, weight, almost, || Difference {
                 field: field.name(),

@@ -176,8 +176,38 @@ pub fn profile() -> Value {
         may("limits", table(&[may("transfers", number())])),
         may("leniencies", strings()),
         may("waiver", array(waiver)),
+        may("guest", array(guest())),
     ]);
     document("The profile of a system under test", root, Map::new())
+}
+
+/// A program that plays a node.
+fn guest() -> Value {
+    let plain = || json!({ "type": "string" });
+    let ways = [
+        may("address", any_of([plain(), map_to(plain())])),
+        may("command", text("What starts it")),
+        may("image", text("A container image")),
+    ];
+    let pushes = [
+        may("post", text("A URL to which orders are posted")),
+        may("command", text("What is run for each order")),
+    ];
+    let mut keys = vec![
+        need(
+            "name",
+            text("The node that it plays, or several that go by one name"),
+        ),
+        may("ready", word(vec!["line", "probe"])),
+        may("ready-within", duration()),
+        may("lifetime", word(vec!["run", "configuration", "scenario"])),
+        may("addresses", word(vec!["assigned", "own"])),
+        may("reset", text("What brings it back to where it began")),
+        may("trigger", exactly_one(table(&pushes), &pushes)),
+        may("by-itself", one_or_some(word(vec!["register", "announce"]))),
+    ];
+    keys.extend(ways.clone());
+    exactly_one(table(&keys), &ways)
 }
 
 fn scenario(names: Names<'_>) -> Value {

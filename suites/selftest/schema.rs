@@ -2,10 +2,14 @@
 //! one is not. `.taplo.toml` says which schema is for which files. That schemas and readers agree is shown beside
 //! the schemas.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use assert_cmd::Command;
 use jsonschema::Validator;
+use peerproof::{
+    suite::{Names, Suite},
+    sut::Profile,
+};
 use serde_json::Value;
 use wildmatch::WildMatch;
 
@@ -78,6 +82,50 @@ fn broken_scenario_files_are_not() {
     }
 }
 
+#[test]
+fn a_profile_is_read_by_the_keys_of_its_schema() {
+    let suite = Suite::embedded(Names::default()).unwrap();
+    let schema: Value = serde_json::from_str(&read("fixtures/profiles/schema.json")).unwrap();
+    let validator = validator("fixtures/profiles/schema.json");
+    assert!(validator.is_valid(&json(PROFILE)));
+    Profile::parse("profile.toml", PROFILE, &suite).unwrap();
+    for (place, pointer) in [
+        ("name = \"", ""),
+        ("[claims]", "/properties/claims"),
+        ("[timers]", "/properties/timers"),
+        ("[limits]", "/properties/limits"),
+        ("[[waiver]]", "/properties/waiver/items"),
+        ("[[guest]]", "/properties/guest/items"),
+        (
+            "[guest.trigger]",
+            "/properties/guest/items/properties/trigger",
+        ),
+    ] {
+        // In front of the first key of the table, or behind its head.
+        let strange = match place.starts_with('[') {
+            true => PROFILE.replacen(place, &format!("{place}\nnobody-knows-this = 1"), 1),
+            false => PROFILE.replacen(place, &format!("nobody-knows-this = 1\n{place}"), 1),
+        };
+        assert!(!validator.is_valid(&json(&strange)), "{place}");
+        let mistakes = Profile::parse("profile.toml", &strange, &suite).unwrap_err();
+        let told = mistakes.items().iter().find_map(|mistake| {
+            let (_, keys) = mistake
+                .message
+                .split_once("unknown key \"nobody-knows-this\", expected one of ")?;
+            Some(
+                keys.split(", ")
+                    .map(str::to_owned)
+                    .collect::<BTreeSet<String>>(),
+            )
+        });
+        let properties = schema.pointer(pointer).unwrap()["properties"]
+            .as_object()
+            .unwrap();
+        let properties: BTreeSet<String> = properties.keys().cloned().collect();
+        assert_eq!(Some(properties), told, "{place}");
+    }
+}
+
 /// Schemas and their files, as editors are told.
 fn rules() -> Vec<(String, Vec<String>)> {
     let config = json(&read(".taplo.toml"));
@@ -122,6 +170,31 @@ fn read(path: &str) -> String {
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
+
+const PROFILE: &str = r#"
+name = "A tracker"
+roles = ["tracker"]
+
+[claims]
+architectures = ["registered"]
+
+[timers]
+track = "240s"
+
+[limits]
+transfers = 3
+
+[[waiver]]
+scenario = "common/*"
+reason = "known"
+
+[[guest]]
+name = "tracker"
+command = "tracker --port 1"
+
+[guest.trigger]
+post = "http://127.0.0.1:1/"
+"#;
 
 const RIGHT: &str = r#"
 section  = "Piece request through the IMS core"

@@ -1,5 +1,7 @@
 //! What the transaction layer of a UE, and of whoever serves pieces, can do wrong.
 
+use std::time::Duration;
+
 use super::{of_holders, of_users};
 use crate::{
     node::deviation::{
@@ -7,6 +9,7 @@ use crate::{
         bend::{self, recall::turn},
     },
     spec::RefPoint,
+    time::At,
     wire::sip::{Builder, Message},
 };
 
@@ -48,6 +51,34 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "ERR-002",
         "sends only every other copy of a request other than INVITE",
         How::Door(|_| Box::new(EveryOther::default())),
+    ),
+    of_users(
+        "ue-gives-an-invite-up-early",
+        "ERR-001",
+        "repeats an INVITE for half a minute, as if T1 were half a second",
+        How::Door(|_| {
+            Box::new(Once {
+                left: 5,
+                ..Once::of(|method| method == "INVITE")
+            })
+        }),
+    ),
+    of_users(
+        "ue-gives-a-request-up-early",
+        "ERR-002",
+        "repeats a request other than INVITE for half a minute, as if T1 were half a second",
+        How::Door(|_| {
+            Box::new(Once {
+                left: 5,
+                ..Once::of(|method| !matches!(method, "INVITE" | "ACK"))
+            })
+        }),
+    ),
+    of_users(
+        "ue-knows-no-t2",
+        "ERR-002",
+        "doubles the interval between copies of a request other than INVITE beyond T2",
+        How::Door(|_| Box::new(Slowing::default())),
     ),
     of_users(
         "ue-is-deaf-to-provisional-answers",
@@ -195,6 +226,45 @@ impl Door for EveryOther {
             true => Said::AsWritten,
             false => Said::Nothing,
         }
+    }
+}
+
+/// Leaves out copies of a request that is neither INVITE nor ACK where an interval that went on doubling
+/// would not have ended.
+#[derive(Default)]
+struct Slowing(bend::Notes<Copies>);
+
+/// When a request went out, and its last copy.
+#[derive(Clone, Copy)]
+struct Copies {
+    last: At,
+    /// The interval after which the next one is due; none before the first copy.
+    due: Option<Duration>,
+}
+
+impl Door for Slowing {
+    fn says(&mut self, passing: &Passing<'_>) -> Said {
+        let request = passing.message.sip();
+        let request =
+            request.filter(|sip| sip.is_request() && !matches!(sip.method(), "INVITE" | "ACK"));
+        let Some(key) = request.and_then(key) else {
+            return Said::AsWritten;
+        };
+        let at = passing.at;
+        let Some(copies) = self.0.get(&key) else {
+            let due = None;
+            self.0.put(&key, Copies { last: at, due });
+            return Said::AsWritten;
+        };
+        let interval = at.since(copies.last);
+        if copies.due.is_some_and(|due| interval < due) {
+            return Said::Nothing;
+        }
+        *copies = Copies {
+            last: at,
+            due: Some(interval * 2),
+        };
+        Said::AsWritten
     }
 }
 

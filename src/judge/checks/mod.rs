@@ -3,6 +3,7 @@
 
 mod controller;
 mod counting;
+mod guessing;
 mod headers;
 mod hiding;
 mod integrity;
@@ -37,6 +38,11 @@ pub const TABLE: &[Check] = &[
         name: "counting",
         summary: "octets are counted from 1, and what follows a break begins where it was",
         judge: counting::judge,
+    },
+    Check {
+        name: "guessing",
+        summary: "MSRP session ids of one party do not follow from one another",
+        judge: guessing::judge,
     },
     Check {
         name: "headers",

@@ -6,6 +6,7 @@ use crate::{
         Setup,
         deviation::{Deviation, Door, Heard, How, Passing, Said, bend},
     },
+    time::At,
     wire::{
         http::{ContentRange, Response},
         message::Decoded,
@@ -127,7 +128,27 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "holder-counts-its-sessions",
         "SEC-013",
         "numbers its MSRP sessions from 1",
-        How::Door(|_| Box::new(Counted::default())),
+        How::Door(|_| Box::new(Counted::writing(|_, number, _| number.to_string()))),
+    ),
+    of_holders(
+        "holder-counts-on-from-one-session",
+        "SEC-013",
+        "draws the id of its first MSRP session and counts on from it",
+        How::Door(|_| {
+            Box::new(Counted::writing(|first, number, _| {
+                format!("{first}.{number}")
+            }))
+        }),
+    ),
+    of_holders(
+        "holder-dates-its-sessions",
+        "SEC-013",
+        "makes the ids of its MSRP sessions of the time",
+        How::Door(|_| {
+            Box::new(Counted::writing(|_, number, at| {
+                format!("{:020}-{number}", at.as_nanos())
+            }))
+        }),
     ),
 ];
 
@@ -267,8 +288,10 @@ fn reranged(passing: &Passing<'_>, change: fn(&mut ContentRange, u64)) -> Said {
 }
 
 /// Numbers its sessions: on the wire the number stands for the id it chose.
-#[derive(Default)]
 struct Counted {
+    /// What goes on the wire: made of the first id it chose, the number, and the time.
+    write: fn(&str, u32, At) -> String,
+    first: Option<String>,
     /// By number.
     by_number: bend::Notes<String>,
     /// By chosen id.
@@ -277,13 +300,24 @@ struct Counted {
 }
 
 impl Counted {
-    fn numbered(&mut self, setup: &Setup, uri: &str) -> Option<String> {
+    fn writing(write: fn(&str, u32, At) -> String) -> Counted {
+        Counted {
+            write,
+            first: None,
+            by_number: bend::Notes::default(),
+            numbers: bend::Notes::default(),
+            last: 0,
+        }
+    }
+
+    fn numbered(&mut self, setup: &Setup, at: At, uri: &str) -> Option<String> {
         let (place, id) = session_of(setup, uri)?;
         let number = match self.numbers.get(id) {
             Some(number) => number.clone(),
             None => {
                 self.last += 1;
-                let number = self.last.to_string();
+                let first = self.first.get_or_insert_with(|| id.to_owned());
+                let number = (self.write)(first, self.last, at);
                 self.numbers.put(id, number.clone());
                 self.by_number.put(&number, id.to_owned());
                 number
@@ -335,7 +369,7 @@ impl Door for Counted {
         if let Some(answer) = passing.response("INVITE") {
             return bend::said(bend::sdp(answer, |_, line| {
                 let path = line.strip_prefix("a=path:");
-                match path.and_then(|path| self.numbered(passing.setup, path)) {
+                match path.and_then(|path| self.numbered(passing.setup, passing.at, path)) {
                     Some(path) => bend::Line::As(format!("a=path:{path}")),
                     None => bend::Line::Kept,
                 }
@@ -343,7 +377,9 @@ impl Door for Counted {
         }
         let chunk = passing.message.msrp();
         bend::said(chunk.and_then(|chunk| {
-            repathed(chunk, "From-Path", |own| self.numbered(passing.setup, own))
+            repathed(chunk, "From-Path", |own| {
+                self.numbered(passing.setup, passing.at, own)
+            })
         }))
     }
 

@@ -9,7 +9,11 @@ use crate::{
         Setup,
         deviation::{
             Deviation, Door, Heard, How, Passing, Said,
-            bend::{Notes, cx, edits::request, recall::turn},
+            bend::{
+                Notes, cx,
+                edits::request,
+                recall::{Remembering, turn},
+            },
         },
         policy::Doubt,
     },
@@ -81,6 +85,12 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "ICSCF-011",
         "takes identities off what a neighbour sends that it does not trust, and leaves charging headers",
         How::Setup(|setup| setup.policy.i_cscf.doubts_strangers = Doubt::Identities),
+    ),
+    i_cscf(
+        "i-cscf-doubts-one-assertion",
+        "ICSCF-011",
+        "takes one asserted identity off what a neighbour sends that it does not trust, and leaves others",
+        How::Door(|_| Remembering::door(note_further_assertions, further_assertions)),
     ),
     i_cscf(
         "i-cscf-serves-strangers-as-users",
@@ -209,6 +219,29 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         }),
     ),
 ];
+
+/// Remembers all asserted identities but the first of what somebody outside the core sends.
+fn note_further_assertions(memory: &mut Notes<String>, passing: &Passing<'_>) -> Heard {
+    let core = [Role::PCscf, Role::ICscf, Role::SCscf, Role::Tracker];
+    if let Some(sip) = passing.message.sip()
+        && sip.is_request()
+        && !core.iter().any(|role| passing.peer_is(*role))
+        && let Some((_, further)) = sip.values(ASSERTED).split_first()
+        && !further.is_empty()
+    {
+        memory.put(&turn(sip), further.join(", "));
+    }
+    Heard::AsItCame
+}
+
+fn further_assertions(memory: &mut Notes<String>, passing: &Passing<'_>) -> Said {
+    request(passing, Mw, &[], |edit, sip| match memory.get(&turn(sip)) {
+        Some(further) => edit.append(ASSERTED, further),
+        None => edit,
+    })
+}
+
+const ASSERTED: &str = "P-Asserted-Identity";
 
 fn own_host(passing: &Passing<'_>) -> Option<String> {
     let node = passing.setup.directory.nodes.get(&passing.setup.name)?;

@@ -99,6 +99,17 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         }),
     ),
     p_cscf(
+        "p-cscf-passes-a-second-asserted-identity",
+        "PCSCF-006",
+        "takes one P-Asserted-Identity that a UE wrote out, and leaves others",
+        How::Door(|_| {
+            Remembering::door(
+                |memory, p| note_further(memory, p, &["P-Asserted-Identity"]),
+                |memory, p| append_further(memory, p, &["P-Asserted-Identity"]),
+            )
+        }),
+    ),
+    p_cscf(
         "p-cscf-believes-an-asserted-identity",
         "SEC-002",
         "asserts what a UE asserts itself",
@@ -156,28 +167,19 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "leaves P-Served-User and P-Asserted-Service that a UE wrote",
         How::Door(|_| {
             Remembering::door(
-                |memory, p| {
-                    if let Some(sip) = p.message.sip()
-                        && p.on == Gm
-                        && sip.is_request()
-                    {
-                        for name in FOR_THE_NETWORK.iter().filter(|name| sip.has(name)) {
-                            let key = format!("{name} {}", turn(sip));
-                            memory.put(&key, sip.values(name).join(", "));
-                        }
-                    }
-                    Heard::AsItCame
-                },
-                |memory, p| {
-                    request(p, Mw, &[], |edit, sip| {
-                        FOR_THE_NETWORK.iter().fold(edit, |edit, name| {
-                            match memory.get(&format!("{name} {}", turn(sip))) {
-                                Some(value) => edit.append(name, value),
-                                None => edit,
-                            }
-                        })
-                    })
-                },
+                |memory, p| note_from(memory, p, FOR_THE_NETWORK, 0),
+                |memory, p| append_further(memory, p, FOR_THE_NETWORK),
+            )
+        }),
+    ),
+    p_cscf(
+        "p-cscf-passes-network-headers-written-twice",
+        "SEC-021",
+        "takes one P-Served-User and P-Asserted-Service that a UE wrote out, and leaves others",
+        How::Door(|_| {
+            Remembering::door(
+                |memory, p| note_further(memory, p, FOR_THE_NETWORK),
+                |memory, p| append_further(memory, p, FOR_THE_NETWORK),
             )
         }),
     ),
@@ -240,6 +242,44 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         }),
     ),
 ];
+
+/// Remembers the values of headers of a UE's request but for the first.
+fn note_further(memory: &mut Notes<String>, passing: &Passing<'_>, names: &[&str]) -> Heard {
+    note_from(memory, passing, names, 1)
+}
+
+/// Remembers the values of headers of a UE's request from one on, counted from 0.
+fn note_from(
+    memory: &mut Notes<String>,
+    passing: &Passing<'_>,
+    names: &[&str],
+    from: usize,
+) -> Heard {
+    if let Some(sip) = passing.message.sip()
+        && passing.on == Gm
+        && sip.is_request()
+    {
+        for name in names {
+            let values: Vec<String> = sip.values(name).into_iter().skip(from).collect();
+            if !values.is_empty() {
+                memory.put(&format!("{name} {}", turn(sip)), values.join(", "));
+            }
+        }
+    }
+    Heard::AsItCame
+}
+
+/// Adds what was remembered so to the same request in the core.
+fn append_further(memory: &mut Notes<String>, passing: &Passing<'_>, names: &[&str]) -> Said {
+    request(passing, Mw, &[], |edit, sip| {
+        names.iter().fold(edit, |edit, name| {
+            match memory.get(&format!("{name} {}", turn(sip))) {
+                Some(value) => edit.append(name, value),
+                None => edit,
+            }
+        })
+    })
+}
 
 /// Asserts the remembered identity.
 fn assert_noted(memory: &mut Notes<String>, passing: &Passing<'_>) -> Said {

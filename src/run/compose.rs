@@ -6,7 +6,12 @@ use bytes::Bytes;
 use crate::{
     proto::digest::{AuthValue, Secret, Session},
     random::Random,
+    spec::Format,
     suite::{Authorize, Edit, Follower, Layer, Send, SendSource, Subscribers, Template, View},
+    wire::diameter::{
+        self, Avps,
+        dictionary::{self as d, Attribute},
+    },
 };
 
 /// Why a message could not be composed.
@@ -40,7 +45,11 @@ impl Compose<'_> {
                 text
             }
             SendSource::Like(name) => {
-                let text = Text::parse(self.captured(name)?.bytes());
+                let view = self.captured(name)?;
+                if view.format() == Format::Diameter {
+                    return self.diameter(name, view.bytes(), &send.edits);
+                }
+                let text = Text::parse(view.bytes());
                 text.ok_or_else(|| Lack::Came(format!("\"{name}\" has no header to edit")))?
             }
         };
@@ -51,6 +60,36 @@ impl Compose<'_> {
             self.authorize(&mut text, authorize)?;
         }
         Ok(text.finish())
+    }
+
+    /// A request on Cx as it came but for the texts that are set, and under identifiers of its own, so that its
+    /// answer is not taken for that of the first.
+    fn diameter(&self, name: &str, bytes: &Bytes, edits: &[Edit]) -> Result<Bytes, Lack> {
+        let message = diameter::Message::parse(bytes.clone())
+            .map_err(|malformed| Lack::Came(format!("\"{name}\" cannot be read: {malformed}")))?;
+        let mut texts = Vec::new();
+        for edit in edits {
+            let Edit::Set(field, value) = edit else {
+                let why = format!("of \"{name}\", a Diameter message, AVPs can only be set");
+                return Err(Lack::Asked(why));
+            };
+            let place = AVPS.iter().find(|(known, _)| known == field);
+            let (_, path) = place.ok_or_else(|| {
+                let known: Vec<&str> = AVPS.iter().map(|(known, _)| *known).collect();
+                let known = known.join(", ");
+                Lack::Asked(format!(
+                    "\"{field}\" cannot be set in Diameter, only {known}"
+                ))
+            })?;
+            texts.push((*path, self.fill(value)?));
+        }
+        let header = diameter::Header {
+            hop_by_hop: message.header().hop_by_hop ^ OF_ITS_OWN,
+            end_to_end: message.header().end_to_end ^ OF_ITS_OWN,
+            ..*message.header()
+        };
+        let avps = with_texts(message.avps(), &texts);
+        Ok(diameter::Builder::new(header).avps(avps).finish())
     }
 
     fn captured(&self, name: &str) -> Result<&View, Lack> {
@@ -118,6 +157,45 @@ impl Compose<'_> {
         Ok(())
     }
 }
+
+/// AVPs with other texts in those that lie on a path: the attribute, and before it the groups it is in.
+fn with_texts<'a>(
+    avps: impl Iterator<Item = diameter::Avp<'a>>,
+    texts: &[(&[&'static Attribute], String)],
+) -> Avps {
+    avps.fold(Avps::new(), |out, avp| {
+        let here = texts
+            .iter()
+            .filter_map(|(path, text)| Some((path.split_first()?, text)))
+            .filter(|((first, _), _)| avp.is(first));
+        let below: Vec<_> = here
+            .map(|((_, below), text)| (below, text.clone()))
+            .collect();
+        match (&below[..], avp.attribute(), avp.group()) {
+            ([.., ([], text)], Some(attribute), _) => out.text(attribute, text),
+            ([_, ..], Some(attribute), Ok(group)) => {
+                out.group(attribute, with_texts(group.iter(), &below))
+            }
+            _ => out.kept(avp),
+        }
+    })
+}
+
+/// What can be set of a message on Cx, by the names that patterns use.
+const AVPS: &[(&str, &[&Attribute])] = &[
+    ("session-id", &[&d::SESSION_ID]),
+    ("user-name", &[&d::USER_NAME]),
+    ("public-identity", &[&d::PUBLIC_IDENTITY]),
+    ("visited-network", &[&d::VISITED_NETWORK_IDENTIFIER]),
+    ("server-name", &[&d::SERVER_NAME]),
+    (
+        "authentication-scheme",
+        &[&d::SIP_AUTH_DATA_ITEM, &d::SIP_AUTHENTICATION_SCHEME],
+    ),
+];
+
+/// Turns an identifier of a node that counts its requests up into one that it will not come to.
+const OF_ITS_OWN: u32 = 1 << 31;
 
 /// A message with a start line, header lines and a body: SIP and HTTP alike.
 struct Text {
@@ -219,6 +297,32 @@ mod tests {
             b"a\r\n\x00\xff\\z\\".to_vec(),
             unescaped(r"a\r\n\x00\xff\\z\")
         );
+    }
+
+    #[test]
+    fn a_text_within_a_group_is_replaced_and_all_else_kept() {
+        let item = |scheme: &str| {
+            Avps::new()
+                .number(&d::SIP_ITEM_NUMBER, 1)
+                .text(&d::SIP_AUTHENTICATION_SCHEME, scheme)
+        };
+        let written = |user: &str, scheme: &str| {
+            let avps = Avps::new()
+                .text(&d::USER_NAME, user)
+                .text(&d::SERVER_NAME, "sip:s")
+                .group(&d::SIP_AUTH_DATA_ITEM, item(scheme));
+            let builder = diameter::Builder::request(&d::MAR, 1, 2).avps(avps);
+            diameter::Message::parse(builder.finish()).expect("a message that was built")
+        };
+        let place = |name| AVPS.iter().find(|(known, _)| *known == name).unwrap().1;
+        let texts = [
+            (place("authentication-scheme"), "Another".to_owned()),
+            (place("user-name"), "b".to_owned()),
+        ];
+        let message = written("a", "One");
+        let avps = with_texts(message.avps(), &texts);
+        let changed = diameter::Builder::new(*message.header()).avps(avps);
+        assert_eq!(written("b", "Another").bytes(), &changed.finish());
     }
 
     #[test]

@@ -261,6 +261,10 @@ impl View {
         }
     }
 
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
     /// The message as it came.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes

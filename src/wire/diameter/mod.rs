@@ -543,6 +543,14 @@ impl Avps {
         self
     }
 
+    /// An AVP of another message as it stands there, padded anew.
+    pub fn kept(self, avp: Avp<'_>) -> Avps {
+        let mut avps = self.verbatim(avp.octets());
+        let padded = avps.bytes.len().next_multiple_of(4);
+        avps.bytes.resize(padded, 0);
+        avps
+    }
+
     /// Octets as they are, without header or padding.
     pub fn verbatim(mut self, bytes: &[u8]) -> Avps {
         self.bytes.extend_from_slice(bytes);

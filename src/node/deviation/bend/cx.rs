@@ -46,15 +46,11 @@ pub fn bent(message: &Message, bend: impl Fn(Avp<'_>) -> Option<Avps>) -> Bytes 
 
 /// The same under another header.
 pub fn under(header: Header, message: &Message, bend: impl Fn(Avp<'_>) -> Option<Avps>) -> Bytes {
-    let kept = |avps: Avps, avp: Avp<'_>| {
-        let padding = avp.octets().len().next_multiple_of(4) - avp.octets().len();
-        avps.verbatim(avp.octets()).verbatim(&[0; 3][..padding])
-    };
     let mut builder = Builder::new(header);
     for avp in message.avps() {
         builder = builder.avps(match bend(avp) {
             Some(others) => others,
-            None => kept(Avps::new(), avp),
+            None => Avps::new().kept(avp),
         });
     }
     builder.finish()

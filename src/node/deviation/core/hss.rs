@@ -5,7 +5,7 @@ use crate::{
         Deviation, Door, Heard, How, Passing, Said,
         bend::{Notes, cx},
     },
-    proto::cx::{SCHEME_AKA, SCHEME_DIGEST, experimental, profile::Condition},
+    proto::cx::{SCHEME_AKA, SCHEME_DIGEST, SCHEME_UNKNOWN, experimental, profile::Condition},
     spec::Role,
     wire::diameter::{
         Avps, Message, Outcome,
@@ -76,6 +76,24 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "HSS-002",
         "gives authentication vectors to who asks for a digest",
         How::Hears(|p| bend_scheme(p, |scheme| scheme == SCHEME_DIGEST, SCHEME_AKA)),
+    ),
+    hss(
+        "hss-takes-unknown-schemes-for-its-own",
+        "HSS-002",
+        "gives data of a scheme of its own choice where it does not know the one asked for",
+        How::Hears(|p| {
+            let known = [SCHEME_AKA, SCHEME_DIGEST, SCHEME_UNKNOWN];
+            bend_scheme(p, |scheme| !known.contains(&scheme), SCHEME_UNKNOWN)
+        }),
+    ),
+    hss(
+        "hss-gives-nothing-for-an-unknown-scheme",
+        "HSS-002",
+        "calls it a success that it gives no data for a scheme it does not know",
+        How::Says(|p| {
+            let refused = experimental(code::AUTH_SCHEME_NOT_SUPPORTED);
+            bend_outcome(p, "MAA", refused, Outcome::Base(result::SUCCESS))
+        }),
     ),
     hss(
         "hss-gives-no-criteria",

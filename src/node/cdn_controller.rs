@@ -235,8 +235,10 @@ impl Controller {
             return;
         };
         let before = announced.len();
-        for n in pieces.iter().filter(|&n| !self.cdn.holds(swarm, n)) {
-            announced.remove(n);
+        for n in pieces.iter() {
+            if self.policy.withdraws_early || !self.cdn.holds(swarm, n) {
+                announced.remove(n);
+            }
         }
         match announced.len() {
             0 => announcer.leave(at, swarm, out),
@@ -765,11 +767,12 @@ impl Controller {
         let Some((server, _)) = self.setup.directory.at(from) else {
             return Response::build(403).finish();
         };
-        let Some(before) = self.cdn.replace(server, &holdings.content, now.clone()) else {
+        let Some(mut lost) = self.cdn.replace(server, &holdings.content, now.clone()) else {
             return Response::build(403).finish();
         };
+        lost.subtract(&now);
         self.add(at, &holdings.content, &now, out);
-        self.withdraw(at, &holdings.content, &before, out);
+        self.withdraw(at, &holdings.content, &lost, out);
         Response::build(204).finish()
     }
 
@@ -855,7 +858,9 @@ impl Node for Controller {
                 self.add(at, &swarm, &pieces, out);
             }
             for (swarm, pieces) in self.cdn.lost() {
-                self.withdraw(at, &swarm, &pieces, out);
+                if self.policy.withdraws_refused {
+                    self.withdraw(at, &swarm, &pieces, out);
+                }
             }
             for (id, outcome) in settled {
                 self.cdn_event(at, id, outcome, out);

@@ -589,6 +589,10 @@ decisions! {
         tells_own_address: bool = [false],
         /// Whether pieces that no edge holds any more are taken back at the tracker.
         withdraws: bool = [true],
+        /// Whether pieces are taken back that edges turn out not to hold when they are asked.
+        withdraws_refused: bool = [true],
+        /// Whether pieces are taken back that one edge lost and another still holds.
+        withdraws_early: bool = [false],
         /// Whether another holder is asked when one fails.
         tries_alternates: bool = [true],
         /// Whether another holder is asked when one stays silent.

@@ -265,6 +265,18 @@ pub const TABLE: &[Deviation] = &[
         How::Setup(|setup| setup.policy.controller.withdraws = false),
     ),
     row(
+        "controller-withdraws-what-one-edge-lost",
+        "CTRL-026",
+        "takes a piece back at the tracker when one edge loses it and another still holds it",
+        How::Setup(|setup| setup.policy.controller.withdraws_early = true),
+    ),
+    row(
+        "controller-withdraws-only-what-it-is-told",
+        "CTRL-026",
+        "goes on announcing what its edges turned out not to hold when they were asked",
+        How::Setup(|setup| setup.policy.controller.withdraws_refused = false),
+    ),
+    row(
         "controller-announces-whole-contents",
         "CTRL-026",
         "announces all pieces of a content of which its edges hold some",

@@ -1,17 +1,18 @@
 //! What an Edge Server or Origin Server can do wrong, apart from what anybody who serves pieces can.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::BytesMut;
 
 use super::super::{
     Deviation, Door, Heard, How, Passing, Said,
     apart::{Http, changed_json, each_object},
-    bend::said,
+    bend::{Notes, said},
 };
 use crate::{
     spec::{RefPoint, Role},
-    wire::{http::Response, message::Decoded},
+    time::At,
+    wire::{cdn_session::NAMES, http::Response, message::Decoded},
 };
 
 const EDGE: &[Role] = &[Role::EdgeServer];
@@ -91,6 +92,26 @@ pub const TABLE: &[Deviation] = &[
         "SEC-014",
         "takes a token that was used already",
         How::Setup(|setup| setup.policy.cdn_server.token_once = false),
+    ),
+    row(
+        "edge-remembers-the-last-token-only",
+        SERVERS,
+        "SEC-014",
+        "takes a used token again once another was used",
+        How::SetupAndDoor(
+            |setup| setup.policy.cdn_server.token_once = false,
+            |_| UsedTokens::door(|_, since| since == 0),
+        ),
+    ),
+    row(
+        "edge-forgets-used-tokens",
+        SERVERS,
+        "SEC-014",
+        "takes a used token again ten seconds later",
+        How::SetupAndDoor(
+            |setup| setup.policy.cdn_server.token_once = false,
+            |_| UsedTokens::door(|ago, _| ago < Duration::from_secs(10)),
+        ),
     ),
     row(
         "edge-serves-files-by-path",
@@ -192,6 +213,62 @@ fn garble(octets: &mut [u8]) {
     let middle = octets.len() / 2;
     if let Some(octet) = octets.get_mut(middle) {
         *octet ^= 0x20;
+    }
+}
+
+/// Refuses used tokens as far as it remembers them.
+struct UsedTokens {
+    /// Whether it still remembers one: how long ago it was used, and how many were used since.
+    remembers: fn(Duration, u32) -> bool,
+    /// By connection: the token of the request that is being answered.
+    asked: Notes<String>,
+    /// By token: when it was used last, and as the how manieth.
+    used: Notes<(At, u32)>,
+    uses: u32,
+}
+
+impl UsedTokens {
+    fn door(remembers: fn(Duration, u32) -> bool) -> Box<dyn Door> {
+        Box::new(UsedTokens {
+            remembers,
+            asked: Notes::default(),
+            used: Notes::default(),
+            uses: 0,
+        })
+    }
+}
+
+impl Door for UsedTokens {
+    fn hears(&mut self, passing: &Passing<'_>) -> Heard {
+        let (Decoded::HttpRequest(request), Some(link)) = (passing.message, passing.link) else {
+            return Heard::AsItCame;
+        };
+        // Between servers of the CDN one token may fetch more than once.
+        let is_client = passing.on == RefPoint::Data || passing.peer_is(Role::Controller);
+        let token = request.query(NAMES.token).filter(|_| is_client);
+        let token = token.unwrap_or_default();
+        self.asked.put(&link.0.to_string(), token.clone());
+        let (remembers, uses) = (self.remembers, self.uses);
+        let used = self.used.get(&token);
+        match used.is_some_and(|(at, number)| remembers(passing.at.since(*at), uses - *number)) {
+            true => {
+                let status = passing.setup.policy.cdn_server.untrusted_status;
+                Heard::Answer(vec![Response::build(status).finish().bytes().clone()])
+            }
+            false => Heard::AsItCame,
+        }
+    }
+
+    fn says(&mut self, passing: &Passing<'_>) -> Said {
+        if let (Decoded::HttpResponse(response), Some(link)) = (passing.message, passing.link)
+            && matches!(response.status(), 200 | 206)
+            && let Some(token) = self.asked.get(&link.0.to_string())
+            && !token.is_empty()
+        {
+            self.uses += 1;
+            self.used.put(token, (passing.at, self.uses));
+        }
+        Said::AsWritten
     }
 }
 

@@ -353,7 +353,7 @@ decisions! {
         /// How long an answer to a challenge is awaited: reg-await-auth (TS 24.229 7.8, second-hand).
         awaits_answer: Duration = [Duration::from_secs(240)],
         /// Whether a request that came back as it was is refused (RFC 5393 4.2, clause not verified).
-        finds_loops: bool = [true],
+        finds_loops: Loops = [Loops::OfAnything],
         /// Whether requests of a barred identity, and for it, are refused (TS 23.218 6.4.1).
         heeds_barring: bool = [true],
         /// Whether media that a user has not subscribed to are refused (TS 24.229 6.3, clause not verified).
@@ -408,9 +408,9 @@ decisions! {
     TrackerPolicy {
         /// Whether the certificate of whoever comes over the dedicated interface says who it is (RFC 7846 4), not its
         /// address.
-        believes_certificates: bool = [true],
+        believes_certificates: Belief = [Belief::Always],
         /// Whether links on Ut have to be protected where the tracker has TLS (RFC 7846 6.1).
-        demands_tls: bool = [true],
+        demands_tls: TlsDemand = [TlsDemand::OfEverybody],
         /// Whether X-3GPP-Asserted-Identity on Ut is taken for proof: only where a proxy stands before
         /// the server that takes it off what users write (TS 24.109, clause not verified), and none does.
         believes_asserted_on_ut: bool = [false],
@@ -445,7 +445,7 @@ decisions! {
         /// Whether a CONNECT that comes again has its effect once (RFC 7846 4.3).
         remembers_transactions: bool = [true],
         /// Whether a publication of which some is refused has the rest of its effect (RFC 3903 6: it must not).
-        takes_parts_of_publications: bool = [false],
+        takes_parts_of_publications: Parts = [Parts::OfNone],
         /// Whether a wrong password on Ut is as good as the right one (RFC 7846 4.1.1).
         takes_any_password: bool = [false],
         /// Whether other methods than POST are taken for POST (RFC 7846 4).
@@ -624,6 +624,46 @@ decisions! {
         /// Seconds between reports to the tracker.
         report_interval: u64 = [30, 20],
     }
+}
+
+/// Which requests an S-CSCF knows if they come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loops {
+    OfAnything,
+    /// Unlawful.
+    OfInvites,
+    /// Unlawful.
+    OfNothing,
+}
+
+/// When a tracker takes a certificate for who it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Belief {
+    Always,
+    /// Unlawful: in CONNECT; of anything else the address says whose it is.
+    WhenJoining,
+    /// Unlawful: the address says it.
+    Never,
+}
+
+/// Of whom a tracker demands TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsDemand {
+    OfEverybody,
+    /// Unlawful: not of who has credentials.
+    OfStrangers,
+    /// Unlawful.
+    OfNobody,
+}
+
+/// Of which publications a tracker takes what is valid, and leaves the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parts {
+    OfNone,
+    /// Unlawful: of those that change one.
+    OfChanges,
+    /// Unlawful.
+    OfAll,
 }
 
 /// How an S-CSCF looks at the answer to a challenge.

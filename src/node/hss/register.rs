@@ -580,8 +580,9 @@ fn criteria_of_a_user(
     if !has_service {
         criteria.remove(0);
     }
-    // Further servers come first by priority and last in the profile; without them, things go on.
-    for (server, priority) in others.iter().zip(0..) {
+    // Further servers come first by priority, as numbers and not as text, and last in the profile; without them,
+    // things go on.
+    for (server, priority) in others.iter().zip(2..) {
         let wanted = originating("SUBSCRIBE", "p2pcds-peers");
         let mut before = criterion(priority, server, wanted);
         before.server.default_handling = Some(DefaultHandling::SessionContinued);

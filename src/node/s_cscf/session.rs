@@ -13,7 +13,11 @@ use super::{
 };
 use crate::{
     io::{Outbox, TimerId},
-    node::{hss::MESSAGES_ONLY, media_policy, policy::IcsiPolicy},
+    node::{
+        hss::MESSAGES_ONLY,
+        media_policy,
+        policy::{IcsiPolicy, Loops},
+    },
     proto::{
         cx::{
             AssignmentType, CxRequest, Saa, Sar,
@@ -78,7 +82,12 @@ impl SCscf {
         if let Err(refusal) = admit(&request, &[], &tag) {
             return self.sip.respond(at, txn, refusal, true, out);
         }
-        if self.policy.finds_loops && self.sip.has_sent(&request, &loop_mark(&request)) {
+        let finds_loops = match self.policy.finds_loops {
+            Loops::OfAnything => true,
+            Loops::OfInvites => request.method() == "INVITE",
+            Loops::OfNothing => false,
+        };
+        if finds_loops && self.sip.has_sent(&request, &loop_mark(&request)) {
             out.note("refused", "the request came back as it was");
             return self.refuse(at, txn, 482, out);
         }

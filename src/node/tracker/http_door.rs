@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{
     super::{
         Setup,
-        policy::{DigestOffer, ErrorStatus, MediaTypeError, TrackerPolicy},
+        policy::{Belief, DigestOffer, ErrorStatus, MediaTypeError, TlsDemand, TrackerPolicy},
         tracking_list::{Asker, TrackingList},
     },
     people::People,
@@ -101,7 +101,7 @@ impl HttpDoor {
     ) -> Result<http::Response, Stopped> {
         self.check_head(request)?;
         let asker = match from.on {
-            RefPoint::Dedicated => self.neighbour(from)?,
+            RefPoint::Dedicated => self.neighbour(request, from)?,
             _ => self.user(at, request, from)?,
         };
         let answer = match read_request(&request.body(), Profile::Examples) {
@@ -149,8 +149,17 @@ impl HttpDoor {
     }
 
     /// The CDN node at the other end of the dedicated interface.
-    fn neighbour(&self, from: &http_exchange::Asker) -> Result<Asker, Stopped> {
-        let known = match self.policy.believes_certificates {
+    fn neighbour(
+        &self,
+        request: &http::Request,
+        from: &http_exchange::Asker,
+    ) -> Result<Asker, Stopped> {
+        let believes = match self.policy.believes_certificates {
+            Belief::Always => true,
+            Belief::WhenJoining => memchr::memmem::find(&request.body(), b"\"CONNECT\"").is_some(),
+            Belief::Never => false,
+        };
+        let known = match believes {
             true => self.people.on_dedicated(from.from, &from.security),
             false => {
                 let there = self.people.at_address(from.from);
@@ -173,7 +182,12 @@ impl HttpDoor {
         request: &http::Request,
         from: &http_exchange::Asker,
     ) -> Result<Asker, Stopped> {
-        if self.has_tls && self.policy.demands_tls && from.security == Security::Plain {
+        let demands_tls = match self.policy.demands_tls {
+            TlsDemand::OfEverybody => true,
+            TlsDemand::OfStrangers => !request.has("Authorization"),
+            TlsDemand::OfNobody => false,
+        };
+        if self.has_tls && demands_tls && from.security == Security::Plain {
             return Err(failed(403, ErrorCode::ForbiddenAction));
         }
         let people = self.people.clone();

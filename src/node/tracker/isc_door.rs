@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::{
     super::{
         Setup,
-        policy::{NotifyTiming, TrackerPolicy},
+        policy::{NotifyTiming, Parts, TrackerPolicy},
         setup::Directory,
         tracking_list::{Asker, TrackingList},
     },
@@ -457,7 +457,11 @@ impl IscDoor {
             }
             (_, author) => {
                 let asked = document(request)?.ok_or_else(|| Rejection::of(400))?;
-                let takes_parts = self.policy.takes_parts_of_publications;
+                let takes_parts = match self.policy.takes_parts_of_publications {
+                    Parts::OfNone => false,
+                    Parts::OfChanges => author.is_some(),
+                    Parts::OfAll => true,
+                };
                 report(at, &person.asker, author, &asked, takes_parts, list)?
             }
         };

@@ -13,6 +13,7 @@ use crate::{
     node::{Setup, setup::Neighbour},
     spec::{Delivery, Format, RefPoint, Role},
     wire::{
+        http::Response,
         message::Decoded,
         sdp,
         sip::{Builder, Message, reason},
@@ -77,6 +78,15 @@ pub const TABLE: &[Deviation] = &[
         "CTRL-024",
         "serves a request that passed it before",
         How::Setup(|setup| setup.policy.controller.refuses_loops = false),
+    ),
+    row(
+        "controller-knows-itself-without-parameters-only",
+        "CTRL-024",
+        "serves a request that passed it before if its name there has parameters",
+        How::Disposed(
+            |setup| setup.policy.controller.refuses_loops = false,
+            &How::Door(|_| Box::new(Literal)),
+        ),
     ),
     row(
         "controller-asks-any-edge",
@@ -574,6 +584,25 @@ fn redirected_invite(passing: &Passing<'_>) -> Heard {
         .header("Contact", &format!("<sip:{}>", data.addr))
         .finish();
     Heard::Answer(vec![moved.bytes().clone()])
+}
+
+/// Refuses a request that passed its CDN, as far as it knows its own name.
+struct Literal;
+
+impl Door for Literal {
+    fn hears(&mut self, passing: &Passing<'_>) -> Heard {
+        let own = passing.setup.directory.nodes.get(&passing.setup.name);
+        let own = own.and_then(|own| own.cdn.as_deref());
+        let Decoded::HttpRequest(request) = passing.message else {
+            return Heard::AsItCame;
+        };
+        let chain = request.header("CDN-Loop").unwrap_or_default();
+        let has_passed = chain.split(',').any(|entry| Some(entry.trim()) == own);
+        match has_passed && passing.on == RefPoint::Data {
+            true => Heard::Answer(vec![Response::build(508).finish().bytes().clone()]),
+            false => Heard::AsItCame,
+        }
+    }
 }
 
 /// Remembers who asked last.

@@ -98,9 +98,9 @@ pub const TABLE: &[Deviation] = &[
         SERVERS,
         "SEC-014",
         "takes a used token again once another was used",
-        How::SetupAndDoor(
+        How::Disposed(
             |setup| setup.policy.cdn_server.token_once = false,
-            |_| UsedTokens::door(|_, since| since == 0),
+            &How::Door(|_| UsedTokens::door(|_, since| since == 0)),
         ),
     ),
     row(
@@ -108,9 +108,9 @@ pub const TABLE: &[Deviation] = &[
         SERVERS,
         "SEC-014",
         "takes a used token again ten seconds later",
-        How::SetupAndDoor(
+        How::Disposed(
             |setup| setup.policy.cdn_server.token_once = false,
-            |_| UsedTokens::door(|ago, _| ago < Duration::from_secs(10)),
+            &How::Door(|_| UsedTokens::door(|ago, _| ago < Duration::from_secs(10))),
         ),
     ),
     row(

@@ -13,11 +13,12 @@ use crate::{
                 Notes, cx,
                 edits::request,
                 recall::{Remembering, turn},
+                said,
             },
         },
         policy::Doubt,
     },
-    proto::cx::experimental,
+    proto::cx::{AuthorizationType, experimental},
     spec::{Format, RefPoint::Mw, Role},
     wire::{
         diameter::{
@@ -57,6 +58,31 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         How::Setup(|setup| setup.policy.i_cscf.guards_registration = false),
     ),
     i_cscf(
+        "i-cscf-registers-for-strangers-with-credentials",
+        "ICSCF-001",
+        "takes a REGISTER from whoever sends it if it has credentials",
+        How::Disposed(
+            |setup| setup.policy.i_cscf.guards_registration = false,
+            &How::Door(|_| {
+                guarded(|p, sip| {
+                    sip.method() == "REGISTER" && !sip.has("Authorization") && is_stranger(p)
+                })
+            }),
+        ),
+    ),
+    i_cscf(
+        "i-cscf-gives-up-a-silent-s-cscf-of-the-hss",
+        "ICSCF-004",
+        "refuses a registration if the S-CSCF that the HSS names is silent",
+        How::Says(|p| match cx::request(p, "UAR") {
+            Some(uar) if uar.number(&d::USER_AUTHORIZATION_TYPE) == Ok(Some(CAPABILITIES)) => {
+                let unable = Outcome::Base(result::UNABLE_TO_COMPLY);
+                Said::Answered(vec![cx::made_answer(uar, Avps::new().outcome(unable))])
+            }
+            _ => Said::AsWritten,
+        }),
+    ),
+    i_cscf(
         "i-cscf-tries-one-s-cscf",
         "ICSCF-004",
         "gives a registration up if the S-CSCF it chose is silent",
@@ -81,6 +107,35 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         How::Setup(|setup| setup.policy.i_cscf.doubts_strangers = Doubt::Nothing),
     ),
     i_cscf(
+        "i-cscf-believes-strangers-outside-calls",
+        "ICSCF-011",
+        "hands on what a neighbour asserts that it does not trust in anything but INVITE",
+        How::Door(|_| {
+            Remembering::door(
+                |memory, p| {
+                    if let Some(sip) = p.message.sip()
+                        && sip.is_request()
+                        && sip.method() != "INVITE"
+                        && is_stranger(p)
+                        && let Some(asserted) = sip.header("P-Asserted-Identity")
+                    {
+                        memory.put(&turn(sip), asserted.into_owned());
+                    }
+                    Heard::AsItCame
+                },
+                |memory, p| match p.message.sip() {
+                    Some(sip) if sip.is_request() => match memory.get(&turn(sip)) {
+                        Some(asserted) => said(Some(
+                            sip.edit().set("P-Asserted-Identity", asserted).finish(),
+                        )),
+                        None => Said::AsWritten,
+                    },
+                    _ => Said::AsWritten,
+                },
+            )
+        }),
+    ),
+    i_cscf(
         "i-cscf-charges-as-strangers-say",
         "ICSCF-011",
         "takes identities off what a neighbour sends that it does not trust, and leaves charging headers",
@@ -97,6 +152,21 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "ICSCF-012",
         "lets whoever sends it ask for originating services",
         How::Setup(|setup| setup.policy.i_cscf.guards_originating = false),
+    ),
+    i_cscf(
+        "i-cscf-minds-the-case-of-orig",
+        "ICSCF-012",
+        "lets whoever sends it ask for originating services in capital letters",
+        How::Disposed(
+            |setup| setup.policy.i_cscf.guards_originating = false,
+            &How::Door(|_| {
+                guarded(|p, sip| {
+                    let mut routes = sip.values("Route").into_iter();
+                    let asks = sip.method() != "REGISTER" && routes.any(|r| r.contains(";orig"));
+                    asks && is_stranger(p)
+                })
+            }),
+        ),
     ),
     i_cscf(
         "i-cscf-registers-without-asking",
@@ -341,6 +411,33 @@ impl Door for Remembers {
         Said::AsWritten
     }
 }
+
+/// Refuses with 403 what fits, and hears the rest.
+struct Guarded(fn(&Passing<'_>, &sip::Message) -> bool);
+
+fn guarded(refuses: fn(&Passing<'_>, &sip::Message) -> bool) -> Box<dyn Door> {
+    Box::new(Guarded(refuses))
+}
+
+impl Door for Guarded {
+    fn hears(&mut self, passing: &Passing<'_>) -> Heard {
+        match passing.message.sip() {
+            Some(sip) if sip.is_request() && (self.0)(passing, sip) => {
+                let refusal = sip::Builder::response(sip, 403, sip::reason(403), Some("i-cscf"));
+                Heard::Answer(vec![refusal.finish().bytes().clone()])
+            }
+            _ => Heard::AsItCame,
+        }
+    }
+}
+
+/// Whether the node at the other end is no CSCF of the home network.
+fn is_stranger(passing: &Passing<'_>) -> bool {
+    let trusted = [Role::PCscf, Role::ICscf, Role::SCscf, Role::Tracker];
+    !trusted.into_iter().any(|role| passing.peer_is(role))
+}
+
+const CAPABILITIES: u32 = AuthorizationType::RegistrationAndCapabilities as u32;
 
 fn identifier(message: &Message) -> String {
     let header = message.header();

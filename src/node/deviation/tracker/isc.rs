@@ -15,6 +15,7 @@ use super::{
     row,
 };
 use crate::{
+    node::policy::Parts,
     proto::dialog::uri_in,
     spec::RefPoint,
     wire::sip::{Builder, Message, reason},
@@ -280,10 +281,18 @@ pub const TABLE: &[Deviation] = &[
         How::Door(|_| Box::<Withdrawals>::default()),
     ),
     row(
+        "tracker-takes-half-a-change",
+        "STAT-016",
+        "takes what is valid of a publication that changes an earlier one, and leaves the rest",
+        How::Setup(|setup| {
+            setup.policy.tracker.takes_parts_of_publications = Parts::OfChanges;
+        }),
+    ),
+    row(
         "tracker-takes-half-a-publication",
         "STAT-016",
         "takes what is valid of a publication, and leaves the rest",
-        How::Setup(|setup| setup.policy.tracker.takes_parts_of_publications = true),
+        How::Setup(|setup| setup.policy.tracker.takes_parts_of_publications = Parts::OfAll),
     ),
     row(
         "tracker-makes-dialogs-of-publications",

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     node::{
         Setup,
-        policy::DigestOffer,
+        policy::{Belief, DigestOffer, TlsDemand},
         tracking_list::{KeptAliveBy, Unqualified},
     },
     proto::digest::NonceCounts,
@@ -178,10 +178,28 @@ pub const TABLE: &[Deviation] = &[
         }),
     ),
     row(
+        "tracker-speaks-tls-to-users-only",
+        "PPSTP-010",
+        "answers the servers of a CDN under TLS that they are to come without",
+        How::Door(|_| {
+            answers(|told| {
+                if told.passing.on == RefPoint::Dedicated && told.passing.setup.tls {
+                    told.status = 400;
+                }
+            })
+        }),
+    ),
+    row(
+        "tracker-demands-tls-of-strangers-only",
+        "PPSTP-011",
+        "serves without TLS who shows credentials at once",
+        How::Setup(|setup| setup.policy.tracker.demands_tls = TlsDemand::OfStrangers),
+    ),
+    row(
         "tracker-serves-plain-links",
         "PPSTP-011",
         "serves users without TLS as it serves them under TLS",
-        How::Setup(|setup| setup.policy.tracker.demands_tls = false),
+        How::Setup(|setup| setup.policy.tracker.demands_tls = TlsDemand::OfNobody),
     ),
     row(
         "tracker-wants-credentials-beside-a-certificate",
@@ -199,7 +217,22 @@ pub const TABLE: &[Deviation] = &[
         "tracker-goes-by-the-address-of-who-has-a-certificate",
         "PPSTP-013",
         "takes who has shown a certificate for whoever has its address",
-        How::Setup(|setup| setup.policy.tracker.believes_certificates = false),
+        How::Setup(|setup| setup.policy.tracker.believes_certificates = Belief::Never),
+    ),
+    row(
+        "tracker-looks-at-certificates-of-who-joins",
+        "PPSTP-013",
+        "goes by the certificate when somebody joins, and by the address later",
+        How::Setup(|setup| setup.policy.tracker.believes_certificates = Belief::WhenJoining),
+    ),
+    row(
+        "tracker-lists-unqualified-peers-to-who-looks-again",
+        "TRK-037",
+        "leaves user peers that are not qualified out of the answer to CONNECT, and lists them in that to FIND",
+        How::Disposed(
+            lists_nobody_as_nobody,
+            &How::Door(|_| answers(tell_of_the_unqualified)),
+        ),
     ),
     row(
         "tracker-lists-unqualified-peers",
@@ -599,3 +632,26 @@ impl Door for Once {
 
 /// How many transactions are remembered.
 const MOST: usize = 65_536;
+
+/// Adds user peers that are not qualified, known by their addresses, to an answer to FIND.
+fn tell_of_the_unqualified(told: &mut Told<'_, '_>) {
+    if told.kind() != "FIND" || told.error() != 0 {
+        return;
+    }
+    let setup = told.passing.setup;
+    let subscribers = setup.subscribers.iter();
+    let unqualified = subscribers.filter(|subscriber| !subscriber.qualified);
+    let impus: Vec<&String> = unqualified
+        .flat_map(|subscriber| &subscriber.impus)
+        .collect();
+    let nodes = setup.directory.nodes.values();
+    let theirs = nodes.filter(|node| node.impu.as_ref().is_some_and(|impu| impus.contains(&impu)));
+    let addresses: Vec<String> = theirs.map(|node| node.ip.to_string()).collect();
+    told.add(|known, swarm, stay, listed| {
+        let is_theirs = known.addresses.iter().any(|address| {
+            let ip = address["ip_address"]["address"].as_str();
+            ip.is_some_and(|ip| addresses.iter().any(|own| own == ip))
+        });
+        is_theirs && swarm == listed && stay.left.is_none()
+    });
+}

@@ -14,7 +14,7 @@ use crate::{
         deviation::{Deviation, Door, Heard, How, Passing, Said, bend, bend::Line},
         ims_user::own_subscriber,
     },
-    spec::Role,
+    spec::{RequestPath, Role},
     wire::{
         http::{Octets, RangeSpec, Ranges},
         message::Decoded,
@@ -149,6 +149,15 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] =
             How::Setup(|setup| setup.policy.ue.verifies_the_whole = false),
         ),
         of_users(
+            "ue-checks-no-whole-that-came-over-http",
+            "UE-008",
+            "looks at the digest of the whole only where its pieces came through IMS",
+            How::Setup(|setup| {
+                let is_direct = setup.options.request == RequestPath::Direct;
+                setup.policy.ue.verifies_the_whole = !is_direct;
+            }),
+        ),
+        of_users(
             "ue-verifies-no-piece",
             "UE-009",
             "uses pieces whatever their digest",
@@ -261,6 +270,19 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] =
             How::Says(|passing| match is_closing(passing) {
                 true => bend::said(passing.request("INVITE").and_then(renamed)),
                 false => Said::AsWritten,
+            }),
+        ),
+        of_users(
+            "ue-knows-no-session-it-gave-up",
+            "UE-020",
+            "answers 481 to the data of a transfer that it gives up",
+            How::Says(|passing| {
+                let answer = passing.message.msrp();
+                let refusal = answer.filter(|answer| answer.status() == Some(413));
+                bend::said(refusal.map(|refusal| {
+                    let word = "481 Session does not exist";
+                    bend::msrp(refusal, word, |_, value| Some(value.to_owned()))
+                }))
             }),
         ),
         of_users(

@@ -145,6 +145,12 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         How::Door(|_| Box::new(Restarted::new(|is_new| is_new))),
     ),
     of_holders(
+        "holder-forgets-ids-of-what-was-sent",
+        "PEER-008",
+        "starts again under the id of a transfer whose last octet was sent",
+        How::Door(|_| Box::new(Restarted::once_sent())),
+    ),
+    of_holders(
         "holder-says-not-what-it-refuses",
         "PEER-009",
         "leaves selector and transfer id out of a refused media line",
@@ -203,6 +209,17 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "PEER-018",
         "shows in its answer to OPTIONS that it has messages, and not that it has files",
         How::Says(|passing| shown(passing, |line| gone_if(line, "a=file-selector"))),
+    ),
+    of_holders(
+        "holder-shows-its-selector-for-the-session",
+        "PEER-018",
+        "shows in its answer to OPTIONS that files can be selected, but of no medium",
+        How::Says(|passing| {
+            shown(passing, |line| match line {
+                "t=0 0" => Line::As("t=0 0\r\na=file-selector".to_owned()),
+                _ => gone_if(line, "a=file-selector"),
+            })
+        }),
     ),
     of_holders(
         "holder-shows-a-selector-that-selects",

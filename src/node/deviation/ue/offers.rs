@@ -2,7 +2,7 @@
 
 use crate::{
     node::deviation::{Door, Heard, Passing, Said, bend, bend::Line},
-    wire::{sdp::FileRange, sip::Message},
+    wire::{msrp::Flag, sdp::FileRange, sip::Message},
 };
 
 /// A line as it goes out, and what an answer's line is heard as.
@@ -135,6 +135,8 @@ pub struct Restarted {
     restarts: fn(bool) -> bool,
     /// By Call-ID: each id with the range it came with first.
     used: bend::Notes<Vec<(String, String)>>,
+    /// Not before something was sent whole.
+    awaits_the_end: bool,
 }
 
 impl Restarted {
@@ -142,6 +144,15 @@ impl Restarted {
         Restarted {
             restarts,
             used: bend::Notes::default(),
+            awaits_the_end: false,
+        }
+    }
+
+    /// Whatever the range, once the end of something was sent.
+    pub fn once_sent() -> Restarted {
+        Restarted {
+            awaits_the_end: true,
+            ..Restarted::new(|_| true)
         }
     }
 
@@ -161,6 +172,9 @@ impl Restarted {
             self.used.put(&call, asked);
             return None;
         };
+        if self.awaits_the_end {
+            return None;
+        }
         bend::sdp(invite, |media, line| {
             let place = media.checked_sub(1);
             let range = place.and_then(|place| Some(&asked.get(place)?.1));
@@ -182,6 +196,12 @@ impl Door for Restarted {
     }
 
     fn says(&mut self, passing: &Passing<'_>) -> Said {
+        if let Some(chunk) = passing.message.msrp()
+            && chunk.method() == Some("SEND")
+            && chunk.flag() == Flag::Complete
+        {
+            self.awaits_the_end = false;
+        }
         let answer = passing.response("INVITE");
         bend::said(answer.and_then(|answer| {
             bend::sdp(answer, |_, line| {

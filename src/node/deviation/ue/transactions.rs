@@ -133,6 +133,12 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         How::Door(|_| Box::new(Refusals::new(|copy| copy % 2 == 1))),
     ),
     of_holders(
+        "holder-doubles-beyond-t2",
+        "ERR-024",
+        "goes on doubling the intervals at which it refuses an INVITE beyond T2",
+        How::Door(|_| Box::new(Refusals::new(|copy| matches!(copy, 1..=5 | 7 | 11)))),
+    ),
+    of_holders(
         "holder-answers-a-copy-under-another-tag",
         "ERR-005",
         "makes up another To tag when it answers the same request again",

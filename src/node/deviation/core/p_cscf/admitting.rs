@@ -33,6 +33,34 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         How::Setup(|setup| setup.policy.p_cscf.watches = Watching::First),
     ),
     p_cscf(
+        "p-cscf-watches-nobody-who-comes-back",
+        "PCSCF-024",
+        "does not subscribe again to the registration state of a user that had gone",
+        How::Door(|_| {
+            Remembering::door(
+                |_, _| Heard::AsItCame,
+                |memory, p| {
+                    let first = p.request("SUBSCRIBE").filter(|sip| !is_inside(sip));
+                    let own = first.filter(|sip| {
+                        p.on == Mw && first_uri(sip, "From").is_some_and(|from| is_own(p, &from))
+                    });
+                    let Some((user, call)) =
+                        own.and_then(|sip| Some((sip.request_uri()?, sip.call_id().ok()?)))
+                    else {
+                        return Said::AsWritten;
+                    };
+                    match memory.get(user) {
+                        Some(known) if *known != call => Said::Nothing,
+                        _ => {
+                            memory.put(user, call);
+                            Said::AsWritten
+                        }
+                    }
+                },
+            )
+        }),
+    ),
+    p_cscf(
         "p-cscf-fetches-registrations-once",
         "PCSCF-024",
         "asks for the registration state of its users once, instead of subscribing to it",

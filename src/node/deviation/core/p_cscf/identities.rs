@@ -30,6 +30,32 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         How::Setup(|setup| setup.policy.p_cscf.privacy = Privacy::KeptAlone),
     ),
     p_cscf(
+        "p-cscf-keeps-calls-private-only",
+        "SEC-017",
+        "tells the called who asks for privacy in anything but INVITE",
+        How::Door(|_| {
+            Remembering::door(
+                |memory, p| {
+                    if let Some(sip) = p.message.sip()
+                        && p.on == Mw
+                        && sip.is_request()
+                        && sip.method() != "INVITE"
+                        && let Some(asserted) = sip.header("P-Asserted-Identity")
+                    {
+                        memory.put(&turn(sip), asserted.into_owned());
+                    }
+                    Heard::AsItCame
+                },
+                |memory, p| {
+                    request(p, Gm, &[], |edit, sip| match memory.get(&turn(sip)) {
+                        Some(asserted) => edit.set("P-Asserted-Identity", asserted),
+                        None => edit,
+                    })
+                },
+            )
+        }),
+    ),
+    p_cscf(
         "p-cscf-ignores-a-preference",
         "PCSCF-004",
         "asserts the default identity whichever is preferred",

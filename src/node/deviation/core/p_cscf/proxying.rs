@@ -8,8 +8,11 @@ use crate::{
         deviation::{
             Deviation, Door, Heard, How, Passing, Said,
             bend::{
+                Line,
                 edits::{is_inside, request, response, set_all},
+                heard,
                 recall::{Remembering, turn},
+                sdp,
             },
         },
         policy::RouteMismatch,
@@ -45,6 +48,39 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         How::Setup(|setup| setup.policy.p_cscf.allowed_media = &["audio", "message", "video"]),
     ),
     p_cscf(
+        "p-cscf-passes-any-media-inside-dialogs",
+        "PCSCF-015",
+        "looks at the media of first offers, and lets every medium through inside dialogs",
+        How::Door(|_| {
+            Remembering::door(
+                |memory, p| match p.message.sip() {
+                    Some(sip) if p.on == Gm && sip.is_request() && is_inside(sip) => {
+                        memory.put(&turn(sip), String::from_utf8_lossy(sip.body()).into_owned());
+                        heard(sdp(sip, |_, line| match line.strip_prefix("m=") {
+                            Some(rest) => Line::As(match rest.split_once(' ') {
+                                Some((_, rest)) => format!("m=message {rest}"),
+                                None => line.to_owned(),
+                            }),
+                            None => Line::Kept,
+                        }))
+                    }
+                    _ => Heard::AsItCame,
+                },
+                |memory, p| {
+                    request(p, Mw, &["INVITE"], |edit, sip| {
+                        match memory.get(&turn(sip)) {
+                            Some(body) => {
+                                let kind = sip.header("Content-Type").unwrap_or_default();
+                                edit.body(Some((&kind, body.as_bytes())))
+                            }
+                            None => edit,
+                        }
+                    })
+                },
+            )
+        }),
+    ),
+    p_cscf(
         "p-cscf-says-not-which-media-it-allows",
         "PCSCF-015",
         "refuses media without a description of what is allowed",
@@ -63,6 +99,34 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         How::Says(|p| match p.request("CANCEL") {
             Some(_) if p.on == Gm => Said::Nothing,
             _ => Said::AsWritten,
+        }),
+    ),
+    p_cscf(
+        "p-cscf-cancels-under-another-branch",
+        "ERR-008",
+        "writes a branch of its own into the CANCEL of a peer that rang for too long",
+        How::Door(|_| {
+            Remembering::door(
+                |memory, p| {
+                    if let (Some(cancel), Gm) = (p.request("CANCEL"), p.on) {
+                        memory.put(&cancel.call_id().unwrap_or_default(), String::new());
+                    }
+                    Heard::AsItCame
+                },
+                |memory, p| {
+                    request(p, Gm, &["CANCEL"], |edit, sip| {
+                        let is_asked = memory.get(&sip.call_id().unwrap_or_default()).is_some();
+                        match sip.top_via() {
+                            Ok(mut via) if !is_asked => {
+                                let branch = format!("{}c", via.branch().unwrap_or_default());
+                                via.params.set("branch", Some(&branch));
+                                edit.pop("Via").prepend("Via", &via.to_string())
+                            }
+                            _ => edit,
+                        }
+                    })
+                },
+            )
         }),
     ),
     p_cscf(

@@ -2,13 +2,16 @@
 
 use super::s_cscf;
 use crate::{
-    node::deviation::{
-        Deviation, Heard, How, Passing, Said,
-        bend::{
-            Notes,
-            edits::{first_uri, is_inside, is_own, keep_only, request, response},
-            recall::{Remembering, turn},
+    node::{
+        deviation::{
+            Deviation, Heard, How, Passing, Said,
+            bend::{
+                Notes,
+                edits::{first_uri, is_inside, is_own, keep_only, request, response},
+                recall::{Remembering, turn},
+            },
         },
+        policy::Loops,
     },
     spec::{RefPoint::Mw, Role},
     wire::sip::{Edit, Message, Uri},
@@ -21,6 +24,48 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "SCSCF-022",
         "sends a request to every contact, whatever breadth is left to it",
         How::Hears(|p| request(p, Mw, &["INVITE"], |edit, _| edit.remove("Max-Breadth"))),
+    ),
+    s_cscf(
+        "s-cscf-bounds-forks-of-calls-only",
+        "SCSCF-022",
+        "sends anything but INVITE to every contact, whatever breadth is left to it",
+        How::Hears(|p| {
+            request(p, Mw, &[], |edit, sip| match sip.method() {
+                "INVITE" => edit,
+                _ => edit.remove("Max-Breadth"),
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-rounds-breadth-up",
+        "SEC-020",
+        "gives each branch of a request half of an odd breadth and one half more",
+        How::Door(|_| {
+            Remembering::door(
+                |memory, p| {
+                    if let Some(sip) = p.message.sip().filter(|sip| sip.is_request())
+                        && let Ok(Some(breadth)) = sip.number("Max-Breadth")
+                    {
+                        memory.put(&turn(sip), breadth.to_string());
+                    }
+                    Heard::AsItCame
+                },
+                |memory, p| {
+                    request(p, Mw, &[], |edit, sip| {
+                        let breadth = memory.get(&turn(sip));
+                        let breadth = breadth.and_then(|text| text.parse::<u32>().ok());
+                        match (breadth, sip.number("Max-Breadth")) {
+                            (Some(whole), Ok(Some(share)))
+                                if whole == share.saturating_mul(2).saturating_add(1) =>
+                            {
+                                edit.set("Max-Breadth", &share.saturating_add(1).to_string())
+                            }
+                            _ => edit,
+                        }
+                    })
+                },
+            )
+        }),
     ),
     s_cscf(
         "s-cscf-gives-each-branch-the-whole-breadth",
@@ -39,7 +84,13 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "s-cscf-finds-no-loop",
         "ERR-011",
         "goes on with a request that came back as it was",
-        How::Setup(|setup| setup.policy.s_cscf.finds_loops = false),
+        How::Setup(|setup| setup.policy.s_cscf.finds_loops = Loops::OfNothing),
+    ),
+    s_cscf(
+        "s-cscf-finds-loops-of-calls-only",
+        "ERR-011",
+        "goes on with anything but an INVITE that came back as it was",
+        How::Setup(|setup| setup.policy.s_cscf.finds_loops = Loops::OfInvites),
     ),
     s_cscf(
         "s-cscf-takes-a-loop-for-a-failure",

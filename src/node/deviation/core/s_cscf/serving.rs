@@ -3,15 +3,18 @@
 use super::{s_cscf, success};
 use crate::{
     node::deviation::{
-        Deviation, Heard, How, Passing, Said,
+        Deviation, Door, Heard, How, Passing, Said,
         bend::{
-            cx,
+            Line, cx,
             edits::{first_uri, is_inside, is_own, keep_only, request, response, set_all},
+            heard,
+            recall::{Remembering, turn},
+            said, sdp,
         },
     },
     proto::cx::profile::{Condition, DefaultHandling, Profile},
     spec::RefPoint::{Isc, Mw},
-    wire::sip::{Edit, Message, Params},
+    wire::sip::{Builder, Edit, Message, Params, reason},
 };
 
 pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
@@ -29,6 +32,34 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         How::Says(|p| {
             response(p, Mw, &["INVITE"], (403, 403), |edit, _| {
                 edit.status(500, "Server Internal Error")
+            })
+        }),
+    ),
+    s_cscf(
+        "s-cscf-refuses-calls-of-barred-identities-only",
+        "SCSCF-002",
+        "serves anything but INVITE of an identity that its profile says is barred",
+        How::Disposed(
+            |setup| setup.policy.s_cscf.heeds_barring = false,
+            &How::Door(|_| Box::new(BarsCalls)),
+        ),
+    ),
+    s_cscf(
+        "s-cscf-compares-priorities-as-text",
+        "SCSCF-003",
+        "takes a priority of 10 for less than one of 9",
+        How::Hears(|p| {
+            bend_profile(p, |profile| {
+                for service in &mut profile.services {
+                    let texts = service.criteria.iter().map(|c| c.priority.to_string());
+                    let mut texts: Vec<String> = texts.collect();
+                    texts.sort();
+                    for criterion in &mut service.criteria {
+                        let text = criterion.priority.to_string();
+                        let place = texts.iter().position(|other| *other == text);
+                        criterion.priority = place.unwrap_or_default() as u32;
+                    }
+                }
             })
         }),
     ),
@@ -65,6 +96,35 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         How::Setup(|setup| setup.policy.s_cscf.heeds_media_profiles = false),
     ),
     s_cscf(
+        "s-cscf-looks-at-the-first-medium",
+        "SCSCF-016",
+        "lets an offer through whose first medium the user has subscribed to",
+        How::Door(|_| {
+            Remembering::door(
+                |memory, p| match p.request("INVITE") {
+                    Some(sip) if p.on == Mw => {
+                        memory.put(&turn(sip), String::from_utf8_lossy(sip.body()).into_owned());
+                        heard(sdp(sip, |media, line| match line.split_once(' ') {
+                            Some((kind, rest)) if media > 1 && kind.starts_with("m=") => {
+                                Line::As(format!("m=message {rest}"))
+                            }
+                            _ => Line::Kept,
+                        }))
+                    }
+                    _ => Heard::AsItCame,
+                },
+                |memory, p| {
+                    let sip = p.request("INVITE");
+                    said(sip.and_then(|sip| {
+                        let body = memory.get(&turn(sip))?;
+                        let kind = sip.header("Content-Type")?;
+                        Some(sip.edit().body(Some((&kind, body.as_bytes()))).finish())
+                    }))
+                },
+            )
+        }),
+    ),
+    s_cscf(
         "s-cscf-says-not-which-media-it-allows",
         "SCSCF-016",
         "refuses media without a description of what is allowed",
@@ -75,6 +135,18 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "SCSCF-014",
         "sends a request to every contact, whatever its caller requires of one",
         How::Hears(|p| request(p, Mw, &[], |edit, _| edit.remove("Accept-Contact"))),
+    ),
+    s_cscf(
+        "s-cscf-reads-one-requirement",
+        "SCSCF-014",
+        "looks at the first Accept-Contact of a request, and not at what else its caller requires",
+        How::Hears(|p| {
+            request(p, Mw, &[], |edit, sip| {
+                let mut wishes = sip.values("Accept-Contact");
+                wishes.truncate(1);
+                set_all(edit, "Accept-Contact", &wishes)
+            })
+        }),
     ),
     s_cscf(
         "s-cscf-takes-what-is-required-for-a-wish",
@@ -304,6 +376,28 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         }),
     ),
 ];
+
+/// Refuses an INVITE of an identity that is barred.
+struct BarsCalls;
+
+impl Door for BarsCalls {
+    fn hears(&mut self, passing: &Passing<'_>) -> Heard {
+        let asserted = passing
+            .request("INVITE")
+            .and_then(|invite| Some((invite, first_uri(invite, "P-Asserted-Identity")?)));
+        let subscribers = passing.setup.subscribers.iter();
+        let mut barred = subscribers.filter(|subscriber| subscriber.barred);
+        match asserted {
+            Some((invite, identity))
+                if barred.any(|barred| barred.impus.first() == Some(&identity)) =>
+            {
+                let refusal = Builder::response(invite, 403, reason(403), Some("s-cscf"));
+                Heard::Answer(vec![refusal.finish().bytes().clone()])
+            }
+            _ => Heard::AsItCame,
+        }
+    }
+}
 
 fn served_user<'a>(edit: Edit<'a>, user: &str, case: &str) -> Edit<'a> {
     edit.set(

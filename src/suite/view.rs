@@ -8,7 +8,10 @@ use serde_json::Value as Json;
 
 use crate::{
     spec::{Format, words},
-    wire::frame::{Frame, LinkId},
+    wire::{
+        frame::{Frame, LinkId},
+        sip,
+    },
 };
 
 words! {
@@ -174,7 +177,7 @@ impl Layer {
     /// come all the same (a method nobody knows) is asked for by a regular expression.
     pub(crate) fn range(self, key: &str) -> Option<Range> {
         Some(match (self, key) {
-            (Layer::Sip, "method" | "for") => Range::Words("SIP method", SIP_METHODS),
+            (Layer::Sip, "method" | "for") => Range::Words("SIP method", sip::METHODS),
             (Layer::Sip, "status") => Range::Numbers("a SIP status", 100, 699),
             (Layer::Sip, "transport") => Range::Words("SIP transport", SIP_TRANSPORTS),
             (Layer::Sdp, "direction") => Range::Words("direction", DIRECTIONS),
@@ -191,24 +194,6 @@ impl Layer {
         })
     }
 }
-
-/// RFC 3261 and the methods registered after it (RFC 3262, 3311, 3428, 3515, 3903, 6086, 6665).
-const SIP_METHODS: &[&str] = &[
-    "ACK",
-    "BYE",
-    "CANCEL",
-    "INFO",
-    "INVITE",
-    "MESSAGE",
-    "NOTIFY",
-    "OPTIONS",
-    "PRACK",
-    "PUBLISH",
-    "REFER",
-    "REGISTER",
-    "SUBSCRIBE",
-    "UPDATE",
-];
 
 /// RFC 3261 25.1 and RFC 7118.
 const SIP_TRANSPORTS: &[&str] = &["UDP", "TCP", "TLS", "SCTP", "TLS-SCTP", "WS", "WSS"];

@@ -627,5 +627,23 @@ fn unfold(text: &str) -> String {
     unfolded
 }
 
+/// Every method: of RFC 3261 and of those registered after it (RFC 3262, 3311, 3428, 3515, 3903, 6086, 6665).
+pub const METHODS: &[&str] = &[
+    "ACK",
+    "BYE",
+    "CANCEL",
+    "INFO",
+    "INVITE",
+    "MESSAGE",
+    "NOTIFY",
+    "OPTIONS",
+    "PRACK",
+    "PUBLISH",
+    "REFER",
+    "REGISTER",
+    "SUBSCRIBE",
+    "UPDATE",
+];
+
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ use crate::{
     spec::RefPoint::{Gm, Mw},
     wire::{
         message::Decoded,
-        sip::{Edit, Message, Via},
+        sip::{Edit, METHODS, Message, Via},
     },
 };
 
@@ -414,21 +414,3 @@ impl Door for Hasty {
         }
     }
 }
-
-/// The methods of RFC 3261, 3262, 3265, 3311, 3428, 3515, 3903 and 6086.
-const METHODS: &[&str] = &[
-    "ACK",
-    "BYE",
-    "CANCEL",
-    "INFO",
-    "INVITE",
-    "MESSAGE",
-    "NOTIFY",
-    "OPTIONS",
-    "PRACK",
-    "PUBLISH",
-    "REFER",
-    "REGISTER",
-    "SUBSCRIBE",
-    "UPDATE",
-];

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    spec::{Format, RefPoint},
+    spec::{Format, RefPoint, Worth},
     time::At,
     wire::frame::{Frame, Identity, LinkId, Security},
 };
@@ -51,6 +51,8 @@ pub enum LinkEvent {
     Reset,
     /// The connection could not be made in time.
     TimedOut,
+    /// It stood, but not its protection: no TLS that both speak, or a certificate that proves nothing here.
+    NotSecured { why: String },
 }
 
 /// Something a node wants done.
@@ -92,9 +94,11 @@ pub enum Output {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpenSecurity {
     Plain,
-    /// TLS, with the client certificate of `client` if it has one.
+    /// TLS, with the client certificate of `client` if it has one, to a server whose certificate is worth
+    /// the standings in `trusts`.
     Tls {
         client: Option<Identity>,
+        trusts: &'static [Worth],
     },
 }
 

@@ -2,6 +2,7 @@
 //! What it is told by the variables of the contract goes before its flags' defaults.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     io::{self, Read, Write},
     net::SocketAddr,
@@ -23,10 +24,10 @@ use super::{Exit, Failure, print, selection::Suites};
 use crate::{
     drive::Drive,
     io::Action,
-    net::{Faults, Sockets},
+    net::{Faults, Sockets, Tls},
     node::{Node as Reference, deviation::Deviation},
     run::{Part, parts},
-    spec::{Architecture, Format, Options, Role},
+    spec::{Architecture, Format, Options, Role, Worth},
     suite::{Ground, Instance, Suite, Topology},
     sut::{Told, contract, guest_of, trigger::Order},
     trace::{CastNode, Event, EventKind, Trouble},
@@ -103,7 +104,7 @@ impl Node {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(self.serve(&word, parts, control))
+        runtime.block_on(self.serve(&word, &told, parts, control))
     }
 
     /// Which nodes it plays, and what they are called together.
@@ -219,6 +220,7 @@ impl Node {
     async fn serve(
         &self,
         word: &str,
+        told: &Told,
         parts: Vec<Part>,
         control: Option<SocketAddr>,
     ) -> Result<Exit, Failure> {
@@ -226,7 +228,9 @@ impl Node {
         let names: Vec<NodeName> = parts.iter().map(|part| part.place.name.clone()).collect();
         let unavailable =
             |error: &dyn std::fmt::Display| Failure::new(Exit::Unavailable, error.to_string());
-        let sockets = Sockets::bind(&places, |place| names.contains(&place.name), Faults::none())
+        let tls = tls(told, &parts)?;
+        let ours = |place: &CastNode| names.contains(&place.name);
+        let sockets = Sockets::bind(&places, ours, Faults::none(), Some(tls))
             .map_err(|error| unavailable(&error))?;
         let (post, mut orders) = mpsc::unbounded_channel();
         let control = match control {
@@ -290,6 +294,26 @@ impl Node {
     }
 }
 
+/// The certificates that its nodes were given, or those of an authority of its own.
+fn tls(told: &Told, parts: &[Part]) -> Result<Tls, Failure> {
+    let usage = |error: &dyn std::fmt::Display| Failure::usage(error.to_string());
+    let mut pems = BTreeMap::new();
+    let mut cards = BTreeMap::new();
+    for part in parts {
+        let card = contract::card(&part.setup, Worth::Good);
+        let pem = told.pem(&part.place.name, parts.len());
+        if let Some(pem) = pem.map_err(|error| usage(&error))? {
+            pems.insert(card.host.clone(), pem);
+        }
+        cards.insert(part.place.name.clone(), card);
+    }
+    let tls = match pems.is_empty() {
+        true => Tls::issued(cards),
+        false => Tls::given(pems, cards),
+    };
+    tls.map_err(|error| usage(&error))
+}
+
 /// All nodes, at the addresses the first of them was told.
 fn places(parts: &[Part]) -> Vec<CastNode> {
     let Some(first) = parts.first() else {
@@ -304,6 +328,7 @@ fn places(parts: &[Part]) -> Vec<CastNode> {
         ports: neighbour.ports,
         listeners: neighbour.listeners.clone(),
         impu: neighbour.impu.clone(),
+        certificate: Worth::Good,
     })
     .collect()
 }

@@ -90,10 +90,7 @@ impl Player<'_> {
         instance: &Instance,
         folder: &Folder,
     ) -> io::Result<(InstanceResult, Option<Trace>)> {
-        let unplayed = self
-            .has_no_tls(instance)
-            .or_else(|| self.too_slow(instance));
-        if let Some(result) = unplayed {
+        if let Some(result) = self.too_slow(instance) {
             return Ok((result, None));
         }
         if let Some(guests) = self.casting.guests {
@@ -162,19 +159,6 @@ impl Player<'_> {
     pub fn judge(&self, instance: &Instance, recorded: &Recorded) -> judge::Judgement {
         let fault = recorded.fault.as_deref();
         judge::judge(self.suite, instance, &recorded.trace, fault, self.rigour)
-    }
-
-    /// Links over sockets carry no TLS, so nothing about it shows there.
-    fn has_no_tls(&self, instance: &Instance) -> Option<InstanceResult> {
-        let lacks = self.field != Field::Memory && instance.scenario.is_about_links();
-        lacks.then(|| {
-            gather::unplayed(
-                self.suite,
-                instance,
-                Outcome::NotApplicable,
-                "needs links with TLS, which memory has and sockets have not",
-            )
-        })
     }
 
     /// Over sockets, a scenario that is found in memory to take long is not played.

@@ -226,7 +226,14 @@ impl Memory {
             None => {}
         }
         let security = match (listening.transport, asked) {
-            (ListenTransport::Tls, OpenSecurity::Tls { client }) => Security::Tls { client },
+            (ListenTransport::Tls, OpenSecurity::Tls { client, trusts }) => {
+                if !trusts.contains(&listening.certificate) {
+                    let why = format!("a certificate that is {}", listening.certificate);
+                    self.push(back, link_event(LinkEvent::NotSecured { why }));
+                    return Ok(());
+                }
+                Security::Tls { client }
+            }
             (ListenTransport::Tcp, OpenSecurity::Plain) => Security::Plain,
             // A handshake with somebody who speaks no TLS, or none with somebody who does.
             _ => {

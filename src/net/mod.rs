@@ -5,6 +5,7 @@ pub mod fault;
 pub mod memory;
 pub mod sockets;
 mod tap;
+pub mod tls;
 
 use std::future::Future;
 
@@ -19,6 +20,7 @@ pub use fault::Faults;
 pub use memory::Memory;
 pub use sockets::{Claim, Sockets, has_ipv6, pause};
 pub use tap::{Map, Tap};
+pub use tls::{Tls, TlsError};
 
 /// What carries frames: in memory on virtual time, or sockets.
 pub trait Transport {
@@ -88,6 +90,8 @@ pub enum NetError {
         node: NodeName,
         on: crate::spec::RefPoint,
     },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("{what} at {addr}: {why}")]
     Socket {
         what: &'static str,

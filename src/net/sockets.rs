@@ -1,10 +1,11 @@
-//! Real sockets on real time, one clock: UDP and TCP through tokio on one thread. Every task does no more
+//! Real sockets on real time, one clock: UDP, TCP and TLS through tokio on one thread. Every task does no more
 //! than carry octets between a socket and the one queue that [`Sockets::next`] reads.
 
 use std::{
     collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
+    os::fd::{AsFd, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,21 +15,25 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
     sync::{
-        Semaphore,
+        Notify, Semaphore,
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     },
     task::AbortHandle,
 };
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::{
-    Arrival, Faults, Map, NetError, Stillness, Tap, Transport, Wake, fault::Fate, tap::Datagram,
+    Arrival, Faults, Map, NetError, Stillness, Tap, Transport, Wake,
+    fault::Fate,
+    tap::Datagram,
+    tls::{self, Tls},
 };
 use crate::{
-    io::{LinkEvent, Output, TimerId},
-    spec::{Format, RefPoint},
+    io::{LinkEvent, OpenSecurity, Output, TimerId},
+    spec::{Format, RefPoint, Worth},
     time::At,
     trace::{CastNode, Event, EventKind, ListenTransport},
     wire::frame::{Frame, Framer, LinkId, NodeName, Party, Security},
@@ -40,6 +45,9 @@ pub struct Sockets {
     map: Map,
     tap: Tap,
     faults: Faults,
+    tls: Option<Tls>,
+    /// Nodes that somebody else plays.
+    foreign: Vec<NodeName>,
     datagrams: BTreeMap<(NodeName, RefPoint), Arc<UdpSocket>>,
     links: BTreeMap<(NodeName, LinkId), Link>,
     accepted: BTreeMap<NodeName, u64>,
@@ -49,7 +57,7 @@ pub struct Sockets {
     /// The port each node left from last, where it has few.
     left_from: BTreeMap<NodeName, u16>,
     /// Connections to silent nodes that the kernel made.
-    dark: Vec<TcpStream>,
+    dark: Vec<Stream>,
     listeners: Vec<(NodeName, AbortHandle)>,
     arriving: UnboundedReceiver<Arriving>,
     post: UnboundedSender<Arriving>,
@@ -101,17 +109,23 @@ enum Arriving {
         format: Format,
         local: SocketAddr,
         from: SocketAddr,
-        stream: TcpStream,
+        stream: Stream,
+    },
+    /// Somebody connected, but not in a way that could be protected.
+    NotAccepted {
+        to: NodeName,
+        on: RefPoint,
+        why: String,
     },
     Opened {
         node: NodeName,
         link: LinkId,
-        stream: TcpStream,
+        stream: Stream,
     },
     NotOpened {
         node: NodeName,
         link: LinkId,
-        why: io::ErrorKind,
+        event: LinkEvent,
     },
     Octets {
         node: NodeName,
@@ -132,10 +146,72 @@ impl Arriving {
             Arriving::Datagram { bytes, .. } | Arriving::Octets { bytes, .. } => {
                 bytes.len() + ROOM_EACH
             }
-            Arriving::Accepted { .. } => ROOM_EACH,
+            Arriving::Accepted { .. } | Arriving::NotAccepted { .. } => ROOM_EACH,
             Arriving::Opened { .. } | Arriving::NotOpened { .. } | Arriving::Ended { .. } => 0,
         }
     }
+}
+
+/// A connection that stands, and what protects it.
+struct Stream {
+    halves: Halves,
+    security: Security,
+    /// Where it leaves from.
+    local: Option<SocketAddr>,
+    /// To end it without a word, whoever holds the halves.
+    spare: OwnedFd,
+}
+
+type Halves = (
+    Box<dyn AsyncRead + Send + Unpin>,
+    Box<dyn AsyncWrite + Send + Unpin>,
+);
+
+impl Stream {
+    fn plain(stream: TcpStream) -> io::Result<Stream> {
+        let (spare, local) = Stream::lay_hold_of(&stream)?;
+        // Unlike the halves of TCP's own, these say nothing to the other end when they are let go.
+        let (read, write) = tokio::io::split(stream);
+        Ok(Stream {
+            halves: (Box::new(read), Box::new(write)),
+            security: Security::Plain,
+            local,
+            spare,
+        })
+    }
+
+    /// `security` says who the client is, where the other end is one.
+    fn protected(
+        stream: tokio_rustls::TlsStream<TcpStream>,
+        security: Security,
+    ) -> io::Result<Stream> {
+        let (spare, local) = Stream::lay_hold_of(stream.get_ref().0)?;
+        let (read, write) = tokio::io::split(stream);
+        Ok(Stream {
+            halves: (Box::new(read), Box::new(write)),
+            security,
+            local,
+            spare,
+        })
+    }
+
+    /// A second hold on a connection, and where it leaves from.
+    fn lay_hold_of(stream: &TcpStream) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+        // Small messages must not wait for each other; a socket without the option still works.
+        let _ = stream.set_nodelay(true);
+        let spare = stream.as_fd().try_clone_to_owned()?;
+        Ok((spare, stream.local_addr().ok()))
+    }
+
+    /// Ends it as a process that dies: whatever is on its way is lost.
+    fn break_off(self) {
+        let _ = end_without_a_word(&self.spare);
+    }
+}
+
+/// The next close of the last descriptor resets the connection.
+fn end_without_a_word(socket: &OwnedFd) -> rustix::io::Result<()> {
+    rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO))
 }
 
 /// One end of a connection that is ours.
@@ -144,17 +220,33 @@ struct Link {
     format: Format,
     local: SocketAddr,
     remote: SocketAddr,
+    security: Security,
     framer: Framer,
     writer: UnboundedSender<Write>,
     /// What was sent before the connection stood.
     waiting: Option<UnboundedReceiver<Write>>,
+    /// What is to be sent once it is protected: before that it has not crossed.
+    unprotected: Option<Vec<Bytes>>,
     tasks: Vec<AbortHandle>,
     carried: usize,
 }
 
 enum Write {
     Octets(Bytes),
-    Close { abort: bool },
+    /// In order.
+    Close,
+    /// Without a word; the node asked for it, and hears no more.
+    Abort,
+    /// Without a word; the node hears of it as of any other trouble.
+    Cut,
+}
+
+/// What the two tasks of a connection tell each other.
+#[derive(Default)]
+struct Trouble {
+    /// Writing failed: the system tells one side only, and the other sees an end in order.
+    broken: AtomicBool,
+    cut: Notify,
 }
 
 /// A connection attempt that takes longer has failed.
@@ -182,11 +274,13 @@ async fn take_room(room: &Semaphore, octets: usize) {
 }
 
 impl Sockets {
-    /// Binds every listener of the nodes that are ours. Must be called inside a tokio runtime.
+    /// Binds every listener of the nodes that are ours. Without `tls`, connections that ought to be protected are
+    /// plain. Must be called inside a tokio runtime.
     pub fn bind(
         nodes: &[CastNode],
         ours: impl Fn(&CastNode) -> bool,
         faults: Faults,
+        tls: Option<Tls>,
     ) -> Result<Sockets, NetError> {
         let (post, arriving) = unbounded_channel();
         let mut sockets = Sockets {
@@ -194,6 +288,8 @@ impl Sockets {
             map: Map::new(nodes),
             tap: Tap::default(),
             faults,
+            tls,
+            foreign: Vec::new(),
             datagrams: BTreeMap::new(),
             links: BTreeMap::new(),
             accepted: BTreeMap::new(),
@@ -208,12 +304,19 @@ impl Sockets {
             room: Arc::new(Semaphore::new(ROOM)),
             ready: std::collections::VecDeque::new(),
         };
-        for node in nodes.iter().filter(|node| ours(node)) {
+        for node in nodes {
+            if !ours(node) {
+                sockets.foreign.push(node.name.clone());
+                continue;
+            }
             for listener in &node.listeners {
                 let bound = match listener.transport {
                     ListenTransport::Udp => sockets.listen_udp(node, listener),
-                    ListenTransport::Tcp | ListenTransport::Tls => {
-                        sockets.listen_tcp(node, listener)
+                    ListenTransport::Tcp => sockets.listen_tcp(node, listener, None),
+                    ListenTransport::Tls => {
+                        let acceptor = sockets.tls.as_ref().map(|tls| tls.acceptor(&node.name));
+                        let acceptor = acceptor.transpose()?;
+                        sockets.listen_tcp(node, listener, acceptor)
                     }
                 };
                 bound.map_err(|why| NetError::Socket {
@@ -274,7 +377,12 @@ impl Sockets {
         Ok(())
     }
 
-    fn listen_tcp(&mut self, node: &CastNode, listener: &crate::trace::Listener) -> io::Result<()> {
+    fn listen_tcp(
+        &mut self,
+        node: &CastNode,
+        listener: &crate::trace::Listener,
+        acceptor: Option<TlsAcceptor>,
+    ) -> io::Result<()> {
         let socket = match listener.addr {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
             SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -282,6 +390,7 @@ impl Sockets {
         socket.set_reuseaddr(true)?;
         socket.bind(listener.addr)?;
         let accepting: TcpListener = socket.listen(1024)?;
+        let secure = acceptor.zip(self.tls.clone());
         let room = self.room.clone();
         let (post, to, on, format, local) = (
             self.post.clone(),
@@ -297,17 +406,30 @@ impl Sockets {
                     continue;
                 };
                 take_room(&room, 0).await;
-                let arriving = Arriving::Accepted {
-                    to: to.clone(),
-                    on,
-                    format,
-                    local,
-                    from,
-                    stream,
+                let (post, to) = (post.clone(), to.clone());
+                let arrived = move |accepted: Result<Stream, String>| match accepted {
+                    Ok(stream) => Arriving::Accepted {
+                        to,
+                        on,
+                        format,
+                        local,
+                        from,
+                        stream,
+                    },
+                    Err(why) => Arriving::NotAccepted { to, on, why },
                 };
-                if post.send(arriving).is_err() {
-                    break;
-                }
+                let Some((acceptor, tls)) = secure.clone() else {
+                    let accepted = Stream::plain(stream).map_err(|why| why.to_string());
+                    if post.send(arrived(accepted)).is_err() {
+                        break;
+                    }
+                    continue;
+                };
+                // One that is slow to agree holds up nobody else.
+                tokio::spawn(async move {
+                    let accepted = accept(&acceptor, &tls, stream).await;
+                    let _ = post.send(arrived(accepted));
+                });
             }
         });
         self.listeners
@@ -377,6 +499,7 @@ impl Sockets {
         on: RefPoint,
         format: Format,
         to: SocketAddr,
+        security: OpenSecurity,
     ) -> Result<(), NetError> {
         let ip = self
             .map
@@ -387,6 +510,8 @@ impl Sockets {
         let (on, format) = listening.map_or((on, format), |l| (l.on, l.format));
         let now = self.now();
         self.tap.opening(now, from, on, self.map.party(to));
+        let (connector, security) = self.connector(ip, security, to)?;
+        let protection = security.clone();
         let (writer, waiting) = unbounded_channel();
         let (post, node) = (self.post.clone(), from.clone());
         // Bound at once: what is sent before the connection stands has its port already.
@@ -409,17 +534,20 @@ impl Sockets {
                     false => connect(bound, ip, ports, to).await,
                 }
             };
-            let arriving = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+            let opening = async {
+                let stream = connecting.await.map_err(|why| not_opened(&why))?;
+                match connector {
+                    None => Stream::plain(stream).map_err(|why| not_opened(&why)),
+                    Some(connector) => connect_securely(&connector, to, protection, stream).await,
+                }
+            };
+            let arriving = match tokio::time::timeout(CONNECT_TIMEOUT, opening).await {
                 Ok(Ok(stream)) => Arriving::Opened { node, link, stream },
-                Ok(Err(why)) => Arriving::NotOpened {
-                    node,
-                    link,
-                    why: why.kind(),
-                },
+                Ok(Err(event)) => Arriving::NotOpened { node, link, event },
                 Err(_) => Arriving::NotOpened {
                     node,
                     link,
-                    why: io::ErrorKind::TimedOut,
+                    event: LinkEvent::TimedOut,
                 },
             };
             // A closed queue means that the run is over.
@@ -432,6 +560,8 @@ impl Sockets {
                 format,
                 local,
                 remote: to,
+                unprotected: (security != Security::Plain).then(Vec::new),
+                security,
                 framer: Framer::new(format),
                 writer,
                 waiting: Some(waiting),
@@ -440,6 +570,25 @@ impl Sockets {
             },
         );
         Ok(())
+    }
+
+    /// What protects a connection that is opened so, and what it will be protected by.
+    fn connector(
+        &self,
+        ip: IpAddr,
+        security: OpenSecurity,
+        to: SocketAddr,
+    ) -> Result<(Option<TlsConnector>, Security), NetError> {
+        let (Some(tls), OpenSecurity::Tls { client, trusts }) = (&self.tls, security) else {
+            return Ok((None, Security::Plain));
+        };
+        let there = self.map.party(to);
+        // Somebody else's server is not held to an authority that it has never heard of.
+        let is_foreign = there.node().is_none_or(|node| self.foreign.contains(node));
+        let trusts = if is_foreign { Worth::ALL } else { trusts };
+        let shown = client.as_ref().map(|identity| (identity, ip));
+        let connector = tls.connector(shown, trusts)?;
+        Ok((Some(connector), Security::Tls { client }))
     }
 
     /// The ports to leave from, in the order in which to try them; none means any.
@@ -457,6 +606,9 @@ impl Sockets {
         let Some(held) = self.links.get_mut(&(from.clone(), link)) else {
             return;
         };
+        if let Some(kept) = &mut held.unprotected {
+            return kept.push(bytes);
+        }
         let fate = self.faults.stream(held.on, held.carried);
         held.carried += bytes.len();
         let frame = Frame {
@@ -467,7 +619,7 @@ impl Sockets {
             on: held.on,
             format: held.format,
             link: Some(link),
-            security: Security::Plain,
+            security: held.security.clone(),
             bytes: bytes.clone(),
             framed: true,
         };
@@ -479,35 +631,47 @@ impl Sockets {
             let _ = held.writer.send(Write::Octets(part));
         }
         if fate.cut_after.is_some_and(|limit| held.carried > limit) {
-            let _ = held.writer.send(Write::Close { abort: true });
+            let _ = held.writer.send(Write::Cut);
         }
     }
 
     fn close(&mut self, from: &NodeName, link: LinkId, abort: bool) {
-        if let Some(held) = self.links.get(&(from.clone(), link)) {
-            let _ = held.writer.send(Write::Close { abort });
+        match abort {
+            false => {
+                if let Some(held) = self.links.get(&(from.clone(), link)) {
+                    let _ = held.writer.send(Write::Close);
+                }
+            }
+            true => {
+                if let Some(held) = self.links.remove(&(from.clone(), link)) {
+                    let _ = held.writer.send(Write::Abort);
+                    held.tasks.iter().for_each(AbortHandle::abort);
+                }
+            }
         }
     }
 
     /// Starts carrying octets for a connection that stands.
-    fn attach(&mut self, node: &NodeName, link: LinkId, stream: TcpStream) {
+    fn attach(&mut self, node: &NodeName, link: LinkId, stream: Stream) {
         let Some(held) = self.links.get_mut(&(node.clone(), link)) else {
             return;
         };
-        // Small messages must not wait for each other; a socket without the option still works.
-        let _ = stream.set_nodelay(true);
-        if let Ok(local) = stream.local_addr() {
+        if let Some(local) = stream.local {
             held.local = local;
         }
         let Some(waiting) = held.waiting.take() else {
             return;
         };
-        let (read, write) = stream.into_split();
-        let broken = Arc::new(AtomicBool::new(false));
+        let (read, write) = stream.halves;
+        let write = (write, stream.spare);
+        let trouble = Arc::new(Trouble::default());
         let post = (self.post.clone(), self.room.clone());
-        let reader = tokio::spawn(read_all(read, broken.clone(), post, node.clone(), link));
-        tokio::spawn(write_all(write, broken, waiting));
+        let reader = tokio::spawn(read_all(read, trouble.clone(), post, node.clone(), link));
+        tokio::spawn(write_all(write, trouble, waiting));
         held.tasks.push(reader.abort_handle());
+        for bytes in held.unprotected.take().into_iter().flatten() {
+            self.send(node, link, bytes);
+        }
     }
 
     fn arrive(&mut self, arriving: Arriving) {
@@ -548,10 +712,7 @@ impl Sockets {
                     // A machine without power ends no connection: what was on its way stays unanswered.
                     Some(Stillness::Silent) => return self.dark.push(stream),
                     // A process that ended breaks its connections; if the socket cannot, it closes them.
-                    Some(Stillness::Gone) => {
-                        let _ = stream.set_zero_linger();
-                        return;
-                    }
+                    Some(Stillness::Gone) => return stream.break_off(),
                     None => {}
                 }
                 if self.links.len() >= MOST_LINKS {
@@ -561,11 +722,14 @@ impl Sockets {
                 *accepted += 1;
                 let link = LinkId(*accepted * 2 - 1);
                 let (writer, waiting) = unbounded_channel();
+                let security = stream.security.clone();
                 let held = Link {
                     on,
                     format,
                     local,
                     remote: from,
+                    security: security.clone(),
+                    unprotected: None,
                     framer: Framer::new(format),
                     writer,
                     waiting: Some(waiting),
@@ -574,7 +738,6 @@ impl Sockets {
                 };
                 self.links.insert((to.clone(), link), held);
                 self.attach(&to, link, stream);
-                let security = Security::Plain;
                 let event = LinkEvent::Accepted {
                     on,
                     format,
@@ -590,12 +753,19 @@ impl Sockets {
                     self.tell(now, node, link, on, LinkEvent::Opened);
                 }
             }
-            Arriving::NotOpened { node, link, why } => {
-                let event = match why {
-                    io::ErrorKind::ConnectionRefused => LinkEvent::Refused,
-                    io::ErrorKind::ConnectionReset => LinkEvent::Reset,
-                    _ => LinkEvent::TimedOut,
+            Arriving::NotAccepted { to, on, why } => {
+                let accepted = self.accepted.entry(to.clone()).or_insert(0);
+                *accepted += 1;
+                // It is written down; there is no connection of which the node could be told.
+                let kind = EventKind::Link {
+                    node: to,
+                    link: LinkId(*accepted * 2 - 1),
+                    on,
+                    event: LinkEvent::NotSecured { why },
                 };
+                self.tap.record(now, kind);
+            }
+            Arriving::NotOpened { node, link, event } => {
                 if let Some(held) = self.links.remove(&(node.clone(), link)) {
                     self.tell(now, node, link, held.on, event);
                 }
@@ -613,7 +783,7 @@ impl Sockets {
             Arriving::Ended { node, link, event } => {
                 self.deliver_leftover(&node, link);
                 if let Some(held) = self.links.remove(&(node.clone(), link)) {
-                    let _ = held.writer.send(Write::Close { abort: false });
+                    let _ = held.writer.send(Write::Close);
                     self.tell(now, node, link, held.on, event);
                 }
             }
@@ -655,7 +825,7 @@ impl Sockets {
             on: held.on,
             format: held.format,
             link: Some(link),
-            security: Security::Plain,
+            security: held.security.clone(),
             bytes,
             framed,
         };
@@ -698,6 +868,39 @@ impl Sockets {
 
     fn instant(&self, at: At) -> tokio::time::Instant {
         tokio::time::Instant::from_std(self.began + at.since(At::ZERO))
+    }
+}
+
+/// What becomes of somebody who connects where TLS is spoken.
+async fn accept(acceptor: &TlsAcceptor, tls: &Tls, stream: TcpStream) -> Result<Stream, String> {
+    let accepting = tokio::time::timeout(CONNECT_TIMEOUT, acceptor.accept(stream));
+    let stream = match accepting.await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(why)) => return Err(why.to_string()),
+        Err(_) => return Err("no handshake in time".to_owned()),
+    };
+    let client = tls.shown(stream.get_ref().1.peer_certificates());
+    Stream::protected(stream.into(), Security::Tls { client }).map_err(|why| why.to_string())
+}
+
+async fn connect_securely(
+    connector: &TlsConnector,
+    to: SocketAddr,
+    security: Security,
+    stream: TcpStream,
+) -> Result<Stream, LinkEvent> {
+    let handshake = connector.connect(tls::server_name(to), stream).await;
+    let stream = handshake.map_err(|why| LinkEvent::NotSecured {
+        why: why.to_string(),
+    })?;
+    Stream::protected(stream.into(), security).map_err(|why| not_opened(&why))
+}
+
+fn not_opened(why: &io::Error) -> LinkEvent {
+    match why.kind() {
+        io::ErrorKind::ConnectionRefused => LinkEvent::Refused,
+        io::ErrorKind::ConnectionReset => LinkEvent::Reset,
+        _ => LinkEvent::TimedOut,
     }
 }
 
@@ -748,19 +951,25 @@ fn is_taken(why: &io::Error) -> bool {
     matches!(why.kind(), AddrInUse | AddrNotAvailable)
 }
 
-/// `broken` says that writing failed: the system tells one side only, and the other sees an end in order.
 async fn read_all(
-    mut read: tokio::net::tcp::OwnedReadHalf,
-    broken: Arc<AtomicBool>,
+    mut read: impl AsyncRead + Unpin,
+    trouble: Arc<Trouble>,
     (post, room): (UnboundedSender<Arriving>, Arc<Semaphore>),
     node: NodeName,
     link: LinkId,
 ) {
     let mut buffer = vec![0; READ_SIZE];
     let event = loop {
-        match read.read(&mut buffer).await {
-            Ok(0) if broken.load(Ordering::Relaxed) => break LinkEvent::Reset,
+        let read = tokio::select! {
+            biased;
+            () = trouble.cut.notified() => break LinkEvent::Reset,
+            read = read.read(&mut buffer) => read,
+        };
+        match read {
+            Ok(0) if trouble.broken.load(Ordering::Relaxed) => break LinkEvent::Reset,
             Ok(0) => break LinkEvent::Closed,
+            // An end of the connection without the end of TLS before it.
+            Err(why) if why.kind() == io::ErrorKind::UnexpectedEof => break LinkEvent::Closed,
             Ok(length) => {
                 let bytes = Bytes::copy_from_slice(&buffer[..length]);
                 take_room(&room, length).await;
@@ -782,8 +991,8 @@ async fn read_all(
 }
 
 async fn write_all(
-    mut write: tokio::net::tcp::OwnedWriteHalf,
-    broken: Arc<AtomicBool>,
+    (mut write, spare): (impl AsyncWrite + Unpin, OwnedFd),
+    trouble: Arc<Trouble>,
     mut queue: UnboundedReceiver<Write>,
 ) {
     while let Some(next) = queue.recv().await {
@@ -791,18 +1000,21 @@ async fn write_all(
             Write::Octets(bytes) => {
                 if write.write_all(&bytes).await.is_err() {
                     // The reader sees the end of the connection and reports it.
-                    broken.store(true, Ordering::Relaxed);
+                    trouble.broken.store(true, Ordering::Relaxed);
                     return;
                 }
             }
-            Write::Close { abort: false } => {
+            Write::Close => {
                 let _ = write.shutdown().await;
                 return;
             }
-            Write::Close { abort: true } => {
-                let stream: &TcpStream = write.as_ref();
-                let _ = stream.set_zero_linger();
-                write.forget();
+            Write::Abort => {
+                let _ = end_without_a_word(&spare);
+                return;
+            }
+            Write::Cut => {
+                let _ = end_without_a_word(&spare);
+                trouble.cut.notify_one();
                 return;
             }
         }
@@ -825,8 +1037,8 @@ impl Transport for Sockets {
                 on,
                 format,
                 to,
-                security: _,
-            } => self.open(from, link, on, format, to)?,
+                security,
+            } => self.open(from, link, on, format, to, security)?,
             Output::Send { link, bytes } => self.send(from, link, bytes),
             Output::Close { link, abort } => self.close(from, link, abort),
             Output::Arm { timer, at } => {
@@ -895,7 +1107,7 @@ impl Transport for Sockets {
                 task.abort();
             }
             for ((_, _), held) in self.links.iter().filter(|((owner, _), _)| owner == node) {
-                let _ = held.writer.send(Write::Close { abort: true });
+                let _ = held.writer.send(Write::Abort);
                 held.tasks.iter().for_each(AbortHandle::abort);
             }
         }
@@ -945,6 +1157,64 @@ mod tests {
         assert!(waited < CONNECT_TIMEOUT, "{waited:?}");
     }
 
+    #[test]
+    fn a_connection_stands_if_the_certificate_is_worth_what_is_asked() {
+        let proven: &'static [Worth] = &[Worth::Good];
+        for (number, worth) in (0..).zip(Worth::ALL.iter().copied()) {
+            let expected = match worth {
+                Worth::Good => LinkEvent::Opened,
+                _ => LinkEvent::NotSecured { why: String::new() },
+            };
+            assert_eq!(
+                expected,
+                opening_under_tls(number, worth, proven),
+                "{worth}"
+            );
+            let number = number + 10;
+            let anybody = opening_under_tls(number, worth, Worth::ALL);
+            assert_eq!(LinkEvent::Opened, anybody, "{worth}");
+        }
+    }
+
+    /// What a node hears that opens a connection to a server whose certificate is worth so much; without the words
+    /// of whoever wrote the TLS.
+    fn opening_under_tls(number: u16, worth: Worth, trusts: &'static [Worth]) -> LinkEvent {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let mut to = B;
+        to.set_port(B.port() + 10 + number);
+        let mut server = node("b", "127.9.9.2", &[to]);
+        server.listeners[0].transport = ListenTransport::Tls;
+        let card = tls::Card {
+            host: "b.example".to_owned(),
+            ip: to.ip(),
+            worth,
+        };
+        runtime.block_on(async {
+            let nodes = [node("a", "127.9.9.1", &[]), server];
+            let tls = Tls::issued([(NodeName::new("b"), card)].into()).unwrap();
+            let mut sockets = Sockets::bind(&nodes, |_| true, Faults::none(), Some(tls)).unwrap();
+            let security = OpenSecurity::Tls {
+                client: None,
+                trusts,
+            };
+            let open = Output::Open {
+                link: LinkId(2),
+                on: RefPoint::Data,
+                format: Format::Http,
+                to,
+                security,
+            };
+            sockets.perform(&NodeName::new("a"), open).unwrap();
+            match told(&mut sockets).await.1 {
+                LinkEvent::NotSecured { .. } => LinkEvent::NotSecured { why: String::new() },
+                other => other,
+            }
+        })
+    }
+
     /// What becomes of a connection that is asked for after the other end went still, and how long it
     /// takes; a connection from before must not end where the other end is silent.
     fn opening_to(how: Stillness) -> (LinkEvent, Duration) {
@@ -957,7 +1227,7 @@ mod tests {
         to.set_port(B.port() + how as u16);
         runtime.block_on(async {
             let nodes = [node("a", "127.9.9.1", &[]), node("b", "127.9.9.2", &[to])];
-            let mut sockets = Sockets::bind(&nodes, |_| true, Faults::none()).unwrap();
+            let mut sockets = Sockets::bind(&nodes, |_| true, Faults::none(), None).unwrap();
             let a = NodeName::new("a");
             sockets.perform(&a, open(LinkId(2), to)).unwrap();
             assert_eq!((LinkId(2), LinkEvent::Opened), told(&mut sockets).await);
@@ -1016,6 +1286,7 @@ mod tests {
             ports: None,
             listeners: listeners.iter().map(listener).collect(),
             impu: None,
+            certificate: Worth::Good,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    spec::{Format, RefPoint},
+    spec::{Format, RefPoint, Worth},
     time::At,
     trace::{CastNode, Event, EventKind, ListenTransport},
     wire::frame::{NodeName, Party},
@@ -40,6 +40,8 @@ pub struct Listening {
     pub on: RefPoint,
     pub format: Format,
     pub transport: ListenTransport,
+    /// What the certificate is worth that it shows under TLS.
+    pub certificate: Worth,
 }
 
 impl Map {
@@ -56,6 +58,7 @@ impl Map {
                     on: listener.on,
                     format: listener.format,
                     transport: listener.transport,
+                    certificate: node.certificate,
                 };
                 map.listeners.insert((listener.addr, datagram), listening);
             }

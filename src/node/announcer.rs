@@ -90,12 +90,7 @@ impl Announcer {
             .listener(name.as_str(), RefPoint::Dedicated, Format::Http)?;
         let own = setup.directory.nodes.get(&setup.name);
         let subject = own.map_or(setup.name.as_str(), |own| &own.host);
-        let security = match setup.tls {
-            true => OpenSecurity::Tls {
-                client: Some(Identity(subject.into())),
-            },
-            false => OpenSecurity::Plain,
-        };
+        let security = setup.protected(Some(Identity::proven(subject)));
         Some(Announcer {
             http: HttpClient::default(),
             tracker,

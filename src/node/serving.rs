@@ -965,6 +965,7 @@ mod tests {
             contents: Arc::new(vec![content()]),
             holds: vec![("three-pieces".to_owned(), vec![2])],
             tls: false,
+            trusts: crate::node::setup::PROVEN,
             path_mtu: BTreeMap::new(),
             policy: Default::default(),
             token_key: Vec::new(),

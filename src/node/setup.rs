@@ -9,9 +9,10 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    spec::{Architecture, Delivery, Format, Options, RefPoint, Role},
+    io::OpenSecurity,
+    spec::{Architecture, Delivery, Format, Options, RefPoint, Role, Worth},
     trace::Listener,
-    wire::frame::NodeName,
+    wire::frame::{Identity, NodeName},
 };
 
 /// Everything a node knows at the start.
@@ -34,14 +35,32 @@ pub struct Setup {
     pub contents: Arc<Vec<Content>>,
     /// What this node holds at the start: (fixture name, pieces, 1-based).
     pub holds: Vec<(String, Vec<u32>)>,
-    /// TLS is asserted on Ut and Dedicated (memory); without it the links are plain (sockets, for now).
+    /// Listeners that want TLS have it: memory asserts it, sockets make it. Without it all links are plain.
     pub tls: bool,
+    /// What somebody else's certificate has to be worth.
+    pub trusts: &'static [Worth],
     /// Octets, where the path MTU is known (RFC 3261 18.1.1).
     pub path_mtu: BTreeMap<RefPoint, usize>,
     /// How it decides what it may decide.
     pub policy: super::policy::Policy,
     /// Key between Controller and edges for data tokens.
     pub token_key: Vec<u8>,
+}
+
+/// Who proves who it is, and nobody else.
+pub const PROVEN: &[Worth] = &[Worth::Good];
+
+impl Setup {
+    /// How a connection is opened that ought to be protected, showing the certificate of `client` if there is one.
+    pub fn protected(&self, client: Option<Identity>) -> OpenSecurity {
+        match self.tls {
+            true => OpenSecurity::Tls {
+                client,
+                trusts: self.trusts,
+            },
+            false => OpenSecurity::Plain,
+        }
+    }
 }
 
 /// Names and addresses: there is no DNS.

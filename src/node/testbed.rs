@@ -177,6 +177,7 @@ impl Bed {
                 contents: Arc::new(vec![content()]),
                 holds: Vec::new(),
                 tls: false,
+                trusts: crate::node::setup::PROVEN,
                 path_mtu: BTreeMap::new(),
                 policy: Policy::default(),
                 token_key: b"a key between CDN nodes".to_vec(),

@@ -37,7 +37,7 @@ use super::{
     serving::{CONTENT_PATH, Serving},
 };
 use crate::{
-    io::{Action, Input, OpenSecurity, Outbox, Shape, TimerId},
+    io::{Action, Input, Outbox, Shape, TimerId},
     proto::{
         dialog::DialogId,
         endpoint::{ClientTxn, ServerTxn},
@@ -464,10 +464,7 @@ fn access(setup: &Setup, habits: ClientHabits) -> Option<Access> {
         impi: subscriber.impi.clone(),
         impu: subscriber.impus.first()?.clone(),
         password: subscriber.password.clone(),
-        security: match setup.tls {
-            true => OpenSecurity::Tls { client: None },
-            false => OpenSecurity::Plain,
-        },
+        security: setup.protected(None),
         habits,
         preempts: setup.policy.ue.digest_preempts,
         repeats_transaction: setup.policy.ue.repeats_transaction,

@@ -579,7 +579,7 @@ impl MsrpEndpoint {
             }
             Input::Link(link, event) if self.links.contains_key(link) => Some(match event {
                 LinkEvent::Opened | LinkEvent::Accepted { .. } => Vec::new(),
-                LinkEvent::Refused | LinkEvent::TimedOut => {
+                LinkEvent::Refused | LinkEvent::TimedOut | LinkEvent::NotSecured { .. } => {
                     self.lost(*link, &MsrpFailure::Unreachable, out)
                 }
                 LinkEvent::Closed | LinkEvent::Reset => self.lost(*link, &MsrpFailure::Lost, out),

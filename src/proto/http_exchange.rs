@@ -156,7 +156,7 @@ impl HttpClient {
             }
             Input::Link(link, event) if self.links.contains_key(link) => Some(match event {
                 LinkEvent::Opened | LinkEvent::Accepted { .. } => Vec::new(),
-                LinkEvent::Refused | LinkEvent::TimedOut => {
+                LinkEvent::Refused | LinkEvent::TimedOut | LinkEvent::NotSecured { .. } => {
                     self.lost(*link, ExchangeFailure::Refused, out)
                 }
                 LinkEvent::Closed | LinkEvent::Reset => {

@@ -312,6 +312,7 @@ fn trouble(event: &LinkEvent) -> Option<&'static str> {
         LinkEvent::Refused => Some("connection refused"),
         LinkEvent::Reset => Some("connection reset"),
         LinkEvent::TimedOut => Some("connection timed out"),
+        LinkEvent::NotSecured { .. } => Some("no TLS"),
         LinkEvent::Opened | LinkEvent::Accepted { .. } | LinkEvent::Closed => None,
     }
 }
@@ -1112,6 +1113,7 @@ mod tests {
             cast: Cast::Reference,
             listeners: Vec::new(),
             impu: None,
+            certificate: crate::spec::Worth::Good,
         };
         Trace {
             meta: Meta {

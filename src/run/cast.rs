@@ -3,18 +3,18 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    net::fault::Fault,
+    net::{fault::Fault, tls::Card},
     node::{
         self, Setup,
         deviation::Deviation,
         policy::Policy,
-        setup::{Content, Directory, Neighbour, PieceOf, Subscriber},
+        setup::{Content, Directory, Neighbour, PROVEN, PieceOf, Subscriber},
         variation::Variation,
     },
     random::{Random, derive},
-    spec::Role,
+    spec::{Feature, Role},
     suite::{Ground, Instance, Suite, Topology},
-    sut::{Guests, Profile},
+    sut::{Guests, Profile, contract::card},
     trace::{Cast, CastNode, ContentName, ListenTransport, Listener},
     wire::frame::NodeName,
 };
@@ -29,6 +29,16 @@ pub struct Company {
     /// What each node writes otherwise at its door.
     pub variations: Vec<Variation>,
     pub contents: Vec<ContentName>,
+}
+
+impl Company {
+    /// What stands in the certificates of the nodes that are ours.
+    pub fn cards(&self) -> BTreeMap<NodeName, Card> {
+        let nodes = self.nodes.iter().zip(&self.setups);
+        let ours = nodes.filter(|(node, _)| node.cast != Cast::Sut);
+        ours.map(|(node, setup)| (node.name.clone(), card(setup, node.certificate)))
+            .collect()
+    }
 }
 
 /// Who plays otherwise than the scenario says.
@@ -50,8 +60,9 @@ pub fn cast(
     topology: &Topology,
     ground: Ground,
 ) -> Company {
-    // Memory asserts TLS; sockets do without it.
-    let tls = ground == Ground::Memory;
+    // Who does not claim TLS is met without it, and so is everybody else.
+    let claims_tls = |profile: &Profile| profile.features.contains(&Feature::Tls);
+    let tls = casting.profile.is_none_or(claims_tls);
     let contents: Vec<Content> = suite
         .contents
         .all
@@ -93,6 +104,7 @@ pub fn cast(
             ports: neighbour.ports,
             listeners: neighbour.listeners.clone(),
             impu: neighbour.impu.clone(),
+            certificate: instance.certificate(name),
         });
         let seed = derive(instance.seed, &[&instance.path(), name]);
         let given = &instance.scenario.given;
@@ -123,6 +135,7 @@ pub fn cast(
             contents: contents_shared.clone(),
             holds: neighbour.holds.clone(),
             tls,
+            trusts: PROVEN,
             path_mtu: topology.path_mtu.clone(),
             policy,
             token_key: token_key.clone(),

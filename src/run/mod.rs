@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     drive::{Drive, DriveError, Progress},
-    net::{Claim, Faults, Map, Memory, NetError, Sockets, Transport, pause},
+    net::{Claim, Faults, Map, Memory, NetError, Sockets, Tls, Transport, pause},
     node::{Node, Setup, deviation::Deviation, variation::Variation},
     random::derive,
     suite::{Context as Values, Follower, Ground, Instance, Stimulus, Suite, Topology},
@@ -232,7 +232,9 @@ fn bind(
         };
         let company = cast::cast(suite, instance, casting, topology, ground);
         let faults = Faults::new(cast::faults(instance), derive(seed, &["faults"]));
-        let transport = Sockets::bind(&company.nodes, |node| node.cast != Cast::Sut, faults)?;
+        let ours = |node: &CastNode| node.cast != Cast::Sut;
+        let tls = Tls::issued(company.cards())?;
+        let transport = Sockets::bind(&company.nodes, ours, faults, Some(tls))?;
         Ok(Bound {
             ground,
             claim,

@@ -12,7 +12,7 @@ use crate::{
     drive::Drive,
     io::{OpenSecurity, Output},
     net::Transport,
-    spec::{Format, RefPoint},
+    spec::{Format, RefPoint, Worth},
     suite::{Follower, Protection, Send, Step, Suite, Topology, Verb, View},
     sut::Guests,
     trace::{CastNode, ContentName, ListenTransport, Listener, Meta, StepMark},
@@ -27,8 +27,8 @@ pub struct Stimulator<'a> {
     seed: u64,
     nodes: Vec<CastNode>,
     contents: Vec<ContentName>,
-    /// By sender, whose certificate it shows, and listener.
-    links: BTreeMap<(String, String, SocketAddr), LinkId>,
+    /// By sender, whose certificate it shows and what that is worth, and listener.
+    links: BTreeMap<(String, (String, Worth), SocketAddr), LinkId>,
     next_link: u64,
 }
 
@@ -135,15 +135,21 @@ impl<'a> Stimulator<'a> {
             return Ok(StepMark::Done);
         }
         let holder = send.certificate.as_ref().unwrap_or(&send.from);
-        let key = (send.from.clone(), holder.clone(), listener.addr);
+        let key = (
+            send.from.clone(),
+            (holder.clone(), send.worth),
+            listener.addr,
+        );
         let link = match self.links.get(&key) {
             Some(link) => *link,
             None => {
                 self.next_link += 2;
                 let link = LinkId(self.next_link);
                 let security = match listener.transport {
+                    // What a script is shown is not what it tests.
                     ListenTransport::Tls => OpenSecurity::Tls {
-                        client: self.identity(holder),
+                        client: self.identity(holder, send.worth),
+                        trusts: Worth::ALL,
                     },
                     _ => OpenSecurity::Plain,
                 };
@@ -165,11 +171,12 @@ impl<'a> Stimulator<'a> {
     }
 
     /// Who a node proves to be by its certificate: servers and the Controller have one.
-    fn identity(&self, node: &str) -> Option<Identity> {
+    fn identity(&self, node: &str, worth: Worth) -> Option<Identity> {
         let node = self.topology.node(node)?;
-        node.cdn
-            .as_ref()
-            .map(|_| Identity(node.host.as_str().into()))
+        node.cdn.as_ref().map(|_| Identity {
+            name: node.host.as_str().into(),
+            worth,
+        })
     }
 
     fn put<T: Transport>(

@@ -8,6 +8,8 @@ words! {
     Feature, "feature", {
         /// SIP over UDP (RFC 3261 18 asks it of every element; a deployment may leave it).
         Udp = "udp",
+        /// TLS on Ut and the dedicated interface (RFC 7846 4 asks it of every tracker; a test network may lack it).
+        Tls = "tls",
         /// Registration by AKA (RFC 3310).
         Aka = "aka",
         /// Security agreement headers (RFC 3329).

@@ -7,6 +7,7 @@ mod options;
 mod ref_point;
 mod requirement;
 mod role;
+mod worth;
 
 pub use clause::Clause;
 pub use feature::Feature;
@@ -14,6 +15,7 @@ pub use options::{Architecture, Delivery, Options, Path, RequestPath};
 pub use ref_point::{Format, RefPoint};
 pub use requirement::{Basis, Requirement, Strength};
 pub use role::Role;
+pub use worth::Worth;
 
 /// A word that is not in a closed vocabulary, with what was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

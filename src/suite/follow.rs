@@ -580,6 +580,7 @@ mod tests {
                 ports: None,
                 listeners: Vec::new(),
                 impu: None,
+                certificate: crate::spec::Worth::Good,
             };
             let meta = Meta {
                 instance: instance.id(),

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     random::{Random, derive},
-    spec::{Architecture, Delivery, Options, RequestPath},
+    spec::{Architecture, Delivery, Options, RequestPath, Worth},
 };
 
 /// One play of a scenario. Prints as its id.
@@ -67,6 +67,12 @@ impl Instance {
             Some(user) => Some(user),
             None => self.topology(suite)?.node(node)?.user.as_deref(),
         }
+    }
+
+    /// What the certificate is worth that a node shows as a server.
+    pub fn certificate(&self, node: &str) -> Worth {
+        let given = self.scenario.given.certificates.get(node);
+        given.copied().unwrap_or(Worth::Good)
     }
 
     /// What a node holds at the start.

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     io::{Action, Shape},
-    spec::{Architecture, Clause, Path, RefPoint, RequestPath, Strength},
+    spec::{Architecture, Clause, Path, RefPoint, RequestPath, Strength, Worth},
 };
 
 /// Everything a scenario may refer to.
@@ -304,6 +304,11 @@ impl Scene<'_> {
                 .users
                 .extend(names.into_iter().map(|name| (node.to_owned(), name)));
         }
+        for (node, _, value) in self.by_node(table.get("certificates")) {
+            given
+                .certificates
+                .extend(value.word().map(|worth| (node.to_owned(), worth)));
+        }
         for (node, _, value) in self.by_node(table.get("holds")) {
             if let Some(table) = value.table() {
                 let holdings = read_holdings(&table, self.world.contents);
@@ -528,6 +533,7 @@ impl Scene<'_> {
         let authorize = table.get("authorize").and_then(|v| self.authorize(&v));
         let security = table.get("security").and_then(|v| v.word());
         let certificate = table.get("certificate").and_then(|v| self.node(&v));
+        let worth = table.get("worth").and_then(|v| v.word());
         let (notes, span) = (table.notes, table.span.clone());
         table.refuse_unknown();
 
@@ -553,6 +559,7 @@ impl Scene<'_> {
             reply,
             security,
             certificate,
+            worth: worth.unwrap_or(Worth::Good),
             authorize,
         })
     }

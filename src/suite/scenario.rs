@@ -13,7 +13,7 @@ use crate::{
     io::Action,
     spec::{
         Architecture, Clause, Delivery, Feature, Options, Path, RefPoint, RequestPath, Strength,
-        words,
+        Worth, words,
     },
 };
 
@@ -81,6 +81,8 @@ pub struct Given {
     pub assembles: Option<String>,
     /// Nodes that play another subscriber than the topology's: node, subscriber.
     pub users: BTreeMap<String, String>,
+    /// Servers whose certificate is not good: node, what it is worth.
+    pub certificates: BTreeMap<String, Worth>,
 }
 
 /// What the network does on one reference point. Shares go from 0 to 1.
@@ -213,6 +215,8 @@ pub struct Send {
     pub security: Option<Protection>,
     /// Shows the certificate of this node instead of the sender's own.
     pub certificate: Option<String>,
+    /// What the certificate shown is worth.
+    pub worth: Worth,
     /// Credentials for a challenge captured before.
     pub authorize: Option<Authorize>,
 }
@@ -360,15 +364,23 @@ impl fmt::Display for Times {
     }
 }
 
+impl Send {
+    /// Whether it decides what protects its link.
+    fn is_about_links(&self) -> bool {
+        self.security.is_some() || self.certificate.is_some() || self.worth != Worth::Good
+    }
+}
+
 impl Scenario {
     /// Whether a step looks at what protects a link, or decides it.
     pub fn is_about_links(&self) -> bool {
-        self.steps.iter().any(|step| match &step.verb {
-            Verb::Send(send) => send.security.is_some() || send.certificate.is_some(),
+        let looks = |step: &Step| match &step.verb {
+            Verb::Send(send) => send.is_about_links(),
             Verb::Expect(expect) => expect.pattern.security.is_some(),
             Verb::Never(never) => never.pattern.security.is_some(),
             Verb::Do(_) | Verb::Wait(_) => false,
-        })
+        };
+        !self.given.certificates.is_empty() || self.steps.iter().any(looks)
     }
 }
 

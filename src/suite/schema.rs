@@ -15,7 +15,7 @@ use super::{
     view::{self, Layer},
 };
 use crate::spec::{
-    Architecture, Basis, Delivery, Feature, Path, RefPoint, RequestPath, Role, Strength,
+    Architecture, Basis, Delivery, Feature, Path, RefPoint, RequestPath, Role, Strength, Worth,
 };
 
 /// Of a scenario file; deviations and checks are among `names`, where those are given.
@@ -260,6 +260,7 @@ fn given(deviations: Value) -> Value {
         may("assembles", strings()),
         may("deviant", map_to(deviations)),
         may("users", map_to(strings())),
+        may("certificates", map_to(word(all::<Worth>()))),
         may("holds", map_to(holdings())),
         may("faults", array(fault)),
     ])
@@ -348,6 +349,7 @@ fn send() -> Value {
             "certificate",
             text("A node, whose certificate the sender shows"),
         ),
+        may("worth", word(all::<Worth>())),
         may("authorize", authorize),
     ];
     keys.extend(sources.clone());
@@ -672,7 +674,8 @@ vocabularies!(
     RequestPath,
     Role,
     Strength,
-    Timer
+    Timer,
+    Worth
 );
 
 fn all<T: Vocabulary>() -> Vec<&'static str> {

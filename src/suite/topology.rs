@@ -222,12 +222,7 @@ impl Node {
             .map(|listen| Listener {
                 on: listen.on,
                 format: listen.format,
-                transport: match (listen.transport, ground) {
-                    (ListenTransport::Tls, Ground::Loopback { .. } | Ground::LoopbackV6 { .. }) => {
-                        ListenTransport::Tcp
-                    }
-                    (transport, _) => transport,
-                },
+                transport: listen.transport,
                 addr: SocketAddr::new(self.ip_on(ground), self.port_on(ground, listen.port)),
             })
             .collect()

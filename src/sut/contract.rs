@@ -13,11 +13,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    net::tls::{self, Card, Pem},
     node::{
         Setup,
         setup::{Content, Directory, Neighbour, PieceOf, Subscriber},
     },
-    spec::{Format, Options, RefPoint},
+    spec::{Format, Options, RefPoint, Worth},
     trace::{ListenTransport, Listener},
     wire::frame::NodeName,
 };
@@ -29,6 +30,9 @@ pub const MANIFEST: &str = "contents.json";
 
 const CONTENT_DIR: &str = "CONTENT_DIR";
 const SUBSCRIBERS: &str = "SUBSCRIBERS";
+const TLS_AUTHORITY: &str = "TLS_AUTHORITY";
+const TLS_CERTIFICATE: &str = "TLS_CERTIFICATE";
+const TLS_KEY: &str = "TLS_KEY";
 
 /// Variables without their prefix.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,6 +107,30 @@ pub(super) fn suffix_of(on: RefPoint, format: Format) -> String {
     }
 }
 
+/// The names under which listeners are told, each with its listener: a second one of its kind at another address
+/// is `UT_2`.
+fn named(listeners: &[Listener]) -> Vec<(String, &Listener)> {
+    let mut named: Vec<(String, &Listener)> = Vec::new();
+    for listener in listeners {
+        let kind = suffix_of(listener.on, listener.format);
+        let is_same = |(name, other): &&(String, &Listener)| {
+            other.addr == listener.addr && (*name == kind || name.starts_with(&format!("{kind}_")))
+        };
+        let name = match named.iter().find(is_same) {
+            Some((name, _)) => name.clone(),
+            None => (1..)
+                .map(|number| match number {
+                    1 => kind.clone(),
+                    number => format!("{kind}_{number}"),
+                })
+                .find(|name| named.iter().all(|(taken, _)| taken != name))
+                .unwrap_or(kind),
+        };
+        named.push((name, listener));
+    }
+    named
+}
+
 /// A node's name within the name of a variable: `P_CSCF`.
 pub fn variable_name(node: &str) -> String {
     node.to_uppercase().replace('-', "_")
@@ -174,6 +202,9 @@ impl Told {
             if let Some(user) = &setup.user {
                 told.put(format!("USER{of}"), user);
             }
+            if setup.tls {
+                told.certificate(&of, setup, folder)?;
+            }
         }
         told.files(first, folder)?;
         Ok(told)
@@ -190,8 +221,8 @@ impl Told {
             self.put(format!("{ports}{of}"), format!("{first}-{last}"));
         }
         let mut transports: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-        for listener in &neighbour.listeners {
-            let name = format!("{listen}{of}_{}", suffix_of(listener.on, listener.format));
+        for (name, listener) in named(&neighbour.listeners) {
+            let name = format!("{listen}{of}_{name}");
             self.put(name.clone(), listener.addr);
             transports
                 .entry(name)
@@ -205,6 +236,51 @@ impl Told {
         for (name, words) in transports {
             self.put(format!("{name}_TRANSPORT"), words.join(","));
         }
+    }
+
+    /// What a node shows under TLS, and what it holds others to.
+    fn certificate(&mut self, of: &str, setup: &Setup, folder: &Path) -> io::Result<()> {
+        let pem = tls::for_guest(&card(setup, Worth::Good)).map_err(io::Error::other)?;
+        let name = setup.name.as_str();
+        for (variable, file, text) in [
+            (
+                TLS_AUTHORITY.to_owned(),
+                "authority.pem".to_owned(),
+                &pem.authority,
+            ),
+            (
+                format!("{TLS_CERTIFICATE}{of}"),
+                format!("{name}.pem"),
+                &pem.certificate,
+            ),
+            (format!("{TLS_KEY}{of}"), format!("{name}.key"), &pem.key),
+        ] {
+            let path = folder.join(file);
+            fs::write(&path, text)?;
+            self.put(variable, path.display());
+        }
+        Ok(())
+    }
+
+    /// The certificate a node was given, if it was: `node` among `nodes` that one guest plays.
+    pub fn pem(&self, node: &NodeName, nodes: usize) -> Result<Option<Pem>, ContractError> {
+        let of = match nodes {
+            1 => String::new(),
+            _ => format!("_{}", variable_name(node.as_str())),
+        };
+        let Some(certificate) = self.get(&format!("{TLS_CERTIFICATE}{of}")) else {
+            return Ok(None);
+        };
+        let file = |variable: &str| {
+            let expected = "a file, as there is a certificate";
+            self.get(variable)
+                .ok_or_else(|| wrong(variable, "", expected))
+        };
+        Ok(Some(Pem {
+            authority: read_text(Path::new(file(TLS_AUTHORITY)?))?,
+            certificate: read_text(Path::new(certificate))?,
+            key: read_text(Path::new(file(&format!("{TLS_KEY}{of}"))?))?,
+        }))
     }
 
     fn files(&mut self, setup: &Setup, folder: &Path) -> io::Result<()> {
@@ -293,6 +369,10 @@ impl Told {
             setup.listeners = own.listeners.clone();
             setup.holds = own.holds.clone();
         }
+        let listeners = directory.nodes.values().flat_map(|node| &node.listeners);
+        setup.tls = listeners
+            .into_iter()
+            .any(|listener| listener.transport == ListenTransport::Tls);
         setup.directory = Arc::new(directory);
         Ok(())
     }
@@ -326,11 +406,20 @@ impl Told {
             let range = range.ok_or_else(|| wrong(&name, text, "the first and the last port"))?;
             neighbour.ports = Some(range);
         }
-        for listener in &mut neighbour.listeners {
-            let name = format!("{listen}{of}_{}", suffix_of(listener.on, listener.format));
-            if let Some(text) = self.get(&name) {
+        let names: Vec<String> = named(&neighbour.listeners)
+            .into_iter()
+            .map(|(name, _)| format!("{listen}{of}_{name}"))
+            .collect();
+        for (name, listener) in names.iter().zip(&mut neighbour.listeners) {
+            if let Some(text) = self.get(name) {
                 let expected = "an address such as 127.0.0.1:5060";
-                listener.addr = text.parse().map_err(|_| wrong(&name, text, expected))?;
+                listener.addr = text.parse().map_err(|_| wrong(name, text, expected))?;
+            }
+            let told = self.get(&format!("{name}_TRANSPORT"));
+            if listener.transport == ListenTransport::Tls
+                && told.is_some_and(|told| told.split(',').all(|word| word != "tls"))
+            {
+                listener.transport = ListenTransport::Tcp;
             }
         }
         Ok(())
@@ -359,6 +448,16 @@ impl Told {
     }
 }
 
+/// What stands in the certificate of a node.
+pub fn card(setup: &Setup, worth: Worth) -> Card {
+    let own = setup.directory.nodes.get(&setup.name);
+    Card {
+        host: own.map_or(setup.name.as_str(), |own| &own.host).to_owned(),
+        ip: setup.ip,
+        worth,
+    }
+}
+
 /// Where a guest says that it listens, by the names that [`Told`] uses: lays its addresses over a listener list.
 /// The error names what is not an address, or what was not asked for.
 pub fn lay_over_listeners(
@@ -367,8 +466,11 @@ pub fn lay_over_listeners(
     listeners: &mut [Listener],
 ) -> Result<Vec<String>, String> {
     let mut used = Vec::new();
-    for listener in listeners {
-        let name = format!("{of}{}", suffix_of(listener.on, listener.format));
+    let names: Vec<String> = named(listeners)
+        .into_iter()
+        .map(|(name, _)| format!("{of}{name}"))
+        .collect();
+    for (name, listener) in names.into_iter().zip(listeners) {
         if let Some(text) = listen.get(&name) {
             listener.addr = text.parse::<SocketAddr>().map_err(|_| {
                 format!("found \"{text}\" for {name}, expected an address such as 127.0.0.1:5060")
@@ -381,22 +483,14 @@ pub fn lay_over_listeners(
 
 /// The names under which a ready line tells these listeners, and their addresses.
 pub fn listen_table(of: &str, listeners: &[Listener]) -> BTreeMap<String, String> {
-    let all = listeners.iter();
-    all.map(|l| {
-        (
-            format!("{of}{}", suffix_of(l.on, l.format)),
-            l.addr.to_string(),
-        )
-    })
-    .collect()
+    let all = named(listeners).into_iter();
+    all.map(|(name, l)| (format!("{of}{name}"), l.addr.to_string()))
+        .collect()
 }
 
 /// The listeners' reference points by the names of the contract, for messages.
 pub fn listener_names(listeners: &[Listener]) -> Vec<String> {
-    let mut names: Vec<String> = listeners
-        .iter()
-        .map(|l| suffix_of(l.on, l.format))
-        .collect();
+    let mut names: Vec<String> = named(listeners).into_iter().map(|(name, _)| name).collect();
     names.dedup();
     names
 }
@@ -450,6 +544,10 @@ fn user(subscriber: &Subscriber, directory: &Directory) -> User {
             .find(|(_, n)| plays(n))
             .map(|(name, _)| name.to_string()),
     }
+}
+
+fn read_text(path: &Path) -> Result<String, ContractError> {
+    fs::read_to_string(path).map_err(|error| in_file(path, error.to_string()))
 }
 
 fn read_users(path: &Path, directory: &mut Directory) -> Result<Vec<Subscriber>, ContractError> {

@@ -373,14 +373,20 @@ impl Profile {
     }
 }
 
-/// The features an instance needs: those its scenario names, and UDP where its topology has nothing else.
+/// The features an instance needs: those its scenario names, UDP where its topology has it, and TLS where it looks at
+/// what protects links.
 fn needs(suite: &Suite, instance: &Instance) -> Vec<Feature> {
     let mut needs = instance.scenario.needs.clone();
     let is_udp = instance
         .topology(suite)
         .is_some_and(|topology| topology.speaks_udp(RefPoint::Gm));
-    if is_udp && !needs.contains(&Feature::Udp) {
-        needs.push(Feature::Udp);
+    for (is_needed, feature) in [
+        (is_udp, Feature::Udp),
+        (instance.scenario.is_about_links(), Feature::Tls),
+    ] {
+        if is_needed && !needs.contains(&feature) {
+            needs.push(feature);
+        }
     }
     needs
 }

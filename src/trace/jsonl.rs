@@ -505,7 +505,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        spec::{Architecture, Delivery, Options, Role},
+        spec::{Architecture, Delivery, Options, Role, Worth},
         trace::{Cast, CastNode, ContentName, ListenTransport, Listener},
         wire::frame::Identity,
     };
@@ -626,7 +626,10 @@ mod tests {
                     from: "192.0.2.1:1".parse().unwrap(),
                     local: "[2001:db8::1]:80".parse().unwrap(),
                     security: Security::Tls {
-                        client: Some(Identity("CN=es-1".into())),
+                        client: Some(Identity {
+                            name: "es-1".into(),
+                            worth: Worth::ALL[link as usize % Worth::ALL.len()],
+                        }),
                     },
                 },
             }),
@@ -722,6 +725,7 @@ mod tests {
                     ip: None,
                     ports: None,
                     impu: None,
+                    certificate: crate::spec::Worth::Good,
                 }],
                 contents: vec![ContentName {
                     fixture: "three-pieces".to_owned(),

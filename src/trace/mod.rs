@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     io::{LinkEvent, Note},
-    spec::{Architecture, Delivery, Options, RefPoint, Role},
+    spec::{Architecture, Delivery, Options, RefPoint, Role, Worth},
     time::At,
     wire::frame::{Frame, LinkId, NodeName, Party},
 };
@@ -68,6 +68,17 @@ pub struct CastNode {
     pub listeners: Vec<Listener>,
     /// IMPU, if it is a subscriber.
     pub impu: Option<String>,
+    /// What the certificate it shows as a server is worth.
+    #[serde(default = "proven", skip_serializing_if = "is_proven")]
+    pub certificate: Worth,
+}
+
+fn proven() -> Worth {
+    Worth::Good
+}
+
+fn is_proven(worth: &Worth) -> bool {
+    *worth == Worth::Good
 }
 
 /// Where a node is reached.

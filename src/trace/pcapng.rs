@@ -200,7 +200,10 @@ impl<'a> Capture<'a> {
                     self.streams.remove(&(ends.1, ends.0));
                 }
             }
-            LinkEvent::Opened | LinkEvent::Refused | LinkEvent::TimedOut => {}
+            LinkEvent::Opened
+            | LinkEvent::Refused
+            | LinkEvent::TimedOut
+            | LinkEvent::NotSecured { .. } => {}
         }
     }
 
@@ -659,6 +662,7 @@ mod tests {
             ports: None,
             listeners: Vec::new(),
             impu: None,
+            certificate: crate::spec::Worth::Good,
         };
         let event = |kind| Event {
             at: At::from_nanos(5),

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::{Framed, Malformed, diameter, http, msrp, sip};
-use crate::spec::{Format, RefPoint};
+use crate::spec::{Format, RefPoint, Worth};
 
 /// A node's name in a topology: `ue-a`, `p-cscf`. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -82,20 +82,51 @@ impl fmt::Display for Party {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LinkId(pub u64);
 
-/// Who a TLS client proved to be: the subject of its certificate.
+/// Who a TLS client says it is: the name in its certificate, and what that is worth.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
-pub struct Identity(pub Arc<str>);
+#[serde(from = "Shown", into = "Shown")]
+pub struct Identity {
+    pub name: Arc<str>,
+    pub worth: Worth,
+}
 
-impl From<String> for Identity {
-    fn from(subject: String) -> Identity {
-        Identity(subject.into())
+impl Identity {
+    /// Who shows a certificate that proves it.
+    pub fn proven(name: &str) -> Identity {
+        Identity {
+            name: name.into(),
+            worth: Worth::Good,
+        }
     }
 }
 
-impl From<Identity> for String {
-    fn from(identity: Identity) -> String {
-        identity.0.as_ref().to_owned()
+/// How an identity is written: its name alone where it is proven.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Shown {
+    Proven(String),
+    Doubtful { name: String, worth: Worth },
+}
+
+impl From<Shown> for Identity {
+    fn from(shown: Shown) -> Identity {
+        match shown {
+            Shown::Proven(name) => Identity::proven(&name),
+            Shown::Doubtful { name, worth } => Identity {
+                name: name.into(),
+                worth,
+            },
+        }
+    }
+}
+
+impl From<Identity> for Shown {
+    fn from(identity: Identity) -> Shown {
+        let name = identity.name.as_ref().to_owned();
+        match identity.worth {
+            Worth::Good => Shown::Proven(name),
+            worth => Shown::Doubtful { name, worth },
+        }
     }
 }
 

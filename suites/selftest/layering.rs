@@ -26,6 +26,7 @@ const LAYERS: &[&[&str]] = &[
 /// Where sockets, processes, the environment, wall clocks and the randomness of the system may be used.
 const WORLDLY: &[&str] = &[
     "net/sockets.rs",
+    "net/tls.rs",
     "sut/",
     "sut.rs",
     "serve/",

@@ -156,6 +156,7 @@ fn setup(name: &str, role: Role, policy: &Policy) -> Setup {
         contents: Arc::new(Vec::new()),
         holds: Vec::new(),
         tls: false,
+        trusts: crate::node::setup::PROVEN,
         path_mtu: BTreeMap::from([(RefPoint::Mw, 9000), (RefPoint::Isc, 9000)]),
         policy: policy.clone(),
         token_key: Vec::new(),

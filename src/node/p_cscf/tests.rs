@@ -194,6 +194,7 @@ fn setup(policy: PCscfPolicy) -> Setup {
         contents: Arc::default(),
         holds: Vec::new(),
         tls: false,
+        trusts: crate::node::setup::PROVEN,
         path_mtu: [(RefPoint::Gm, 9000), (RefPoint::Mw, 9000)].into(),
         policy: Policy {
             p_cscf: policy,

@@ -230,6 +230,7 @@ fn setup(name: &str, policy: &Policy) -> Setup {
         contents: Arc::default(),
         holds: Vec::new(),
         tls: false,
+        trusts: crate::node::setup::PROVEN,
         path_mtu: BTreeMap::new(),
         policy: policy.clone(),
         token_key: Vec::new(),

@@ -9,9 +9,9 @@ use super::super::{
     tracking_list::Asker,
 };
 use crate::{
-    spec::{Architecture, Role},
+    spec::{Architecture, Role, Worth},
     wire::{
-        frame::{NodeName, Security},
+        frame::{Identity, NodeName, Security},
         ppstp::PeerRole,
         sip::Uri,
     },
@@ -54,6 +54,7 @@ pub(super) struct People {
     directory: Arc<Directory>,
     architecture: Architecture,
     has_tls: bool,
+    trusts: &'static [Worth],
 }
 
 impl People {
@@ -73,6 +74,7 @@ impl People {
             directory: setup.directory.clone(),
             architecture: setup.architecture,
             has_tls: setup.tls,
+            trusts: setup.trusts,
         }
     }
 
@@ -103,7 +105,7 @@ impl People {
         let (name, node) = match security {
             Security::Tls {
                 client: Some(identity),
-            } => self.named(&identity.0)?,
+            } => self.named(self.proven(identity)?)?,
             Security::Tls { client: None } => return None,
             Security::Plain if self.has_tls => return None,
             Security::Plain => self.directory.at(from)?,
@@ -139,6 +141,13 @@ impl People {
     }
 
     /// A node by its name, host name or public identity.
+    /// The name in a certificate that is worth something.
+    fn proven<'i>(&self, identity: &'i Identity) -> Option<&'i str> {
+        self.trusts
+            .contains(&identity.worth)
+            .then_some(&*identity.name)
+    }
+
     fn named(&self, identity: &str) -> Option<(&NodeName, &Neighbour)> {
         let is_meant = |(name, node): &(&NodeName, &Neighbour)| {
             name.as_str() == identity

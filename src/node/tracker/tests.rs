@@ -181,6 +181,7 @@ impl Bench {
             contents: Arc::new(vec![movie()]),
             holds: Vec::new(),
             tls: true,
+            trusts: crate::node::setup::PROVEN,
             path_mtu: BTreeMap::new(),
             policy: Policy {
                 tracker: policy,
@@ -311,7 +312,7 @@ impl Bench {
 
     fn dedicated(&mut self, identity: &str, document: &Request) -> (u16, ppstp::Response) {
         let security = Security::Tls {
-            client: Some(Identity(identity.into())),
+            client: Some(Identity::proven(identity)),
         };
         let request = http::Request::build("POST", "/ppstp")
             .body(MEDIA_TYPE, document.to_json())

@@ -826,7 +826,7 @@ impl Ue {
             .header("Accept", "application/octet-stream")
             .finish();
         let security = match place.is_https {
-            true => OpenSecurity::Tls { client: None },
+            true => self.setup.protected(None),
             false => OpenSecurity::Plain,
         };
         let limit = Some(GET_LIMIT);

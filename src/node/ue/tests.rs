@@ -150,6 +150,7 @@ pub(in crate::node) fn setup(options: Options) -> Setup {
         contents: Arc::new(vec![content()]),
         holds: Vec::new(),
         tls: false,
+        trusts: crate::node::setup::PROVEN,
         path_mtu: BTreeMap::new(),
         policy: Default::default(),
         token_key: Vec::new(),

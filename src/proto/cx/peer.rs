@@ -578,7 +578,11 @@ impl CxEndpoint {
                 out.send(id, bytes);
             }
             LinkEvent::Accepted { .. } => {}
-            LinkEvent::Refused | LinkEvent::Closed | LinkEvent::Reset | LinkEvent::TimedOut => {
+            LinkEvent::Refused
+            | LinkEvent::Closed
+            | LinkEvent::Reset
+            | LinkEvent::TimedOut
+            | LinkEvent::NotSecured { .. } => {
                 self.drop_link(id, events, out);
             }
         }

@@ -216,7 +216,10 @@ impl SipEndpoint {
                 ..
             } => self.remember(link, *on, *from),
             _ if !self.connections.contains_key(&link) => return false,
-            LinkEvent::Refused | LinkEvent::Reset | LinkEvent::TimedOut => {
+            LinkEvent::Refused
+            | LinkEvent::Reset
+            | LinkEvent::TimedOut
+            | LinkEvent::NotSecured { .. } => {
                 self.forget(link);
                 self.fail_over(at, link, out, events);
             }

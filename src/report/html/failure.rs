@@ -13,6 +13,7 @@ use crate::{
         ladder::{Arrow, Ladder, Row},
         terminal::alike,
     },
+    spec::Worth,
     trace::Trace,
     wire::frame::{Frame, Security},
 };
@@ -193,7 +194,13 @@ fn opened(frame: &Frame) -> String {
         Security::Tls { client: None } => ", under TLS".to_owned(),
         Security::Tls {
             client: Some(client),
-        } => format!(", under TLS as {}", escape(&client.0)),
+        } => match client.worth {
+            Worth::Good => format!(", under TLS as {}", escape(&client.name)),
+            worth => format!(
+                ", under TLS with a certificate of {} that is {worth}",
+                escape(&client.name)
+            ),
+        },
     };
     let over = match frame.link {
         Some(_) => "on a connection",

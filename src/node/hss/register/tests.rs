@@ -91,6 +91,7 @@ pub(in crate::node::hss) fn setup(policy: HssPolicy) -> Setup {
         contents: Arc::new(Vec::new()),
         holds: Vec::new(),
         tls: false,
+        trusts: crate::node::setup::PROVEN,
         path_mtu: BTreeMap::new(),
         policy: Policy {
             hss: policy,

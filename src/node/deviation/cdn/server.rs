@@ -10,7 +10,7 @@ use super::super::{
     bend::{Notes, said},
 };
 use crate::{
-    spec::{RefPoint, Role},
+    spec::{RefPoint, Role, Worth},
     time::At,
     wire::{cdn_session::NAMES, http::Response, message::Decoded},
 };
@@ -37,6 +37,13 @@ const fn row(
 }
 
 pub const TABLE: &[Deviation] = &[
+    row(
+        "server-announces-to-a-tracker-whose-certificate-has-run-out",
+        SERVERS,
+        "SEC-027",
+        "does not look at when the tracker's certificate runs out",
+        How::Setup(|setup| setup.trusts = &[Worth::Good, Worth::Expired]),
+    ),
     row(
         "edge-fetches-nothing",
         EDGE,

@@ -23,7 +23,7 @@ use crate::{
         tracking_list::{KeptAliveBy, Unqualified},
     },
     proto::digest::NonceCounts,
-    spec::RefPoint,
+    spec::{RefPoint, Worth},
     wire::{message::Decoded, ppstp::ErrorCode},
 };
 
@@ -224,6 +224,18 @@ pub const TABLE: &[Deviation] = &[
         "PPSTP-013",
         "goes by the certificate when somebody joins, and by the address later",
         How::Setup(|setup| setup.policy.tracker.believes_certificates = Belief::WhenJoining),
+    ),
+    row(
+        "tracker-takes-certificates-whose-time-has-run-out",
+        "SEC-025",
+        "believes a certificate that has run out",
+        How::Setup(|setup| setup.trusts = &[Worth::Good, Worth::Expired]),
+    ),
+    row(
+        "tracker-takes-certificates-of-any-authority",
+        "SEC-025",
+        "believes a certificate whoever issued it",
+        How::Setup(|setup| setup.trusts = &[Worth::Good, Worth::Untrusted]),
     ),
     row(
         "tracker-lists-unqualified-peers-to-who-looks-again",

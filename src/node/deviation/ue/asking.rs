@@ -8,7 +8,7 @@ use crate::{
         Setup,
         deviation::{Deviation, Door, Heard, How, Passing, Said, bend, bend::Notes},
     },
-    spec::{Path, Role},
+    spec::{Path, Role, Worth},
     wire::{
         message::Decoded,
         ppstp::{self, Action, Body, Listed, PeerCds, PeerMode, Pieces, SwarmResult},
@@ -93,6 +93,24 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         "PPSTP-011",
         "opens its connections to the tracker without TLS",
         How::Setup(|setup| setup.tls = false),
+    ),
+    of_askers(
+        "ue-asks-a-tracker-whose-certificate-has-run-out",
+        "SEC-026",
+        "does not look at when the tracker's certificate runs out",
+        How::Setup(|setup| setup.trusts = &[Worth::Good, Worth::Expired]),
+    ),
+    of_askers(
+        "ue-asks-a-tracker-of-any-authority",
+        "SEC-026",
+        "does not look at who issued the tracker's certificate",
+        How::Setup(|setup| setup.trusts = &[Worth::Good, Worth::Untrusted]),
+    ),
+    of_askers(
+        "ue-asks-whoever-answers-for-the-tracker",
+        "SEC-026",
+        "does not look at whose certificate the tracker shows",
+        How::Setup(|setup| setup.trusts = &[Worth::Good, Worth::Misnamed]),
     ),
     of_askers(
         "ue-joins-without-a-mode",

@@ -38,9 +38,9 @@ impl Case<'_> {
             .any(|n| matches!(n.cast, Cast::Sut | Cast::Tested | Cast::Deviant))
     }
 
-    /// Whether the tap sees all that a party is sent: not if it is a guest beside others, which may talk to it
-    /// directly. What such a party does without a reason that is seen may have one.
-    pub fn sees_all_sent_to(&self, party: &Party) -> bool {
+    /// Whether the tap sees all that a party sends and is sent: not if it is a guest beside others, with which it
+    /// may talk directly.
+    pub fn sees_all_of(&self, party: &Party) -> bool {
         let nodes = &self.evidence.trace.meta.nodes;
         let is_guest = |node: &CastNode| node.cast == Cast::Sut;
         let others = nodes.iter().filter(|node| !party.is(node.name.as_str()));
@@ -155,5 +155,19 @@ impl Case<'_> {
             actual: actual.into(),
             events,
         })
+    }
+
+    /// The same, for what rests on something that was not seen: what a party does without a reason, or leaves
+    /// undone. Nothing, where the tap does not see all of it.
+    pub fn lapse(
+        &self,
+        party: &Party,
+        requirement: &str,
+        expected: impl Into<String>,
+        actual: impl Into<String>,
+        events: Range<usize>,
+    ) -> Option<Finding> {
+        self.sees_all_of(party)
+            .then(|| self.breach(party, requirement, expected, actual, events))?
     }
 }

@@ -1,6 +1,7 @@
 //! The trace as evidence: every message that crossed, decoded once, in the order it crossed.
 
 use crate::{
+    io::LinkEvent,
     spec::{RefPoint, Role},
     time::At,
     trace::{CastNode, EventKind, Trace},
@@ -117,13 +118,22 @@ impl<'t> Evidence<'t> {
             .filter_map(|seen| Some((seen, seen.message.ppstp()?.ok()?.message)))
     }
 
-    /// Whether somebody sent to `node`, or tried to connect to it, on `on` before an event.
+    /// Whether somebody sent to `node`, or tried to connect to it, on `on` before an event. Of a guest's tries only
+    /// those are seen that get there.
     pub fn tried_to_reach(&self, node: &str, on: RefPoint, before: usize) -> bool {
         self.trace.events[..before]
             .iter()
             .any(|event| match &event.kind {
-                EventKind::Sent(frame) => frame.on == on && frame.to.is(node),
+                EventKind::Sent(frame) | EventKind::Received(frame) => {
+                    frame.on == on && frame.to.is(node)
+                }
                 EventKind::Opening { on: there, to, .. } => *there == on && to.is(node),
+                EventKind::Link {
+                    node: at,
+                    on: there,
+                    event: LinkEvent::Accepted { .. },
+                    ..
+                } => *there == on && at.as_str() == node,
                 _ => false,
             })
     }

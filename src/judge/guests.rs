@@ -70,7 +70,7 @@ pub fn were_pushed(case: &Case<'_>) -> bool {
     })
 }
 
-/// A step about what two guests say to each other: nobody sees that.
+/// A step about what two guests say to each other: nobody sees that, so that the steps come to nothing.
 pub fn unseen(case: &Case<'_>) -> Option<Finding> {
     let guests: Vec<&str> = guests(case).map(|guest| guest.name.as_str()).collect();
     let may = |names: &[String], guest: &str| names.is_empty() || names.iter().any(|n| n == guest);
@@ -91,12 +91,6 @@ pub fn unseen(case: &Case<'_>) -> Option<Finding> {
     let end = case.evidence.trace.events.len();
     let actual = "guests talk to each other directly, where the tap sees nothing".to_owned();
     Some(inconclusive(case, None, expected, actual, end))
-}
-
-/// Whether a step asks for what one guest sends to another.
-pub fn is_between(case: &Case<'_>, from: &[String], to: &[String]) -> bool {
-    let is_guest = |name: &String| guests(case).any(|guest| guest.name.as_str() == name);
-    !from.is_empty() && !to.is_empty() && from.iter().all(is_guest) && to.iter().all(is_guest)
 }
 
 /// The guest that filled a trace to its limit, if one did.
@@ -233,7 +227,7 @@ fn requirement(case: &Case<'_>, node: &CastNode) -> String {
     row.cloned().unwrap_or_default()
 }
 
-fn inconclusive(
+pub fn inconclusive(
     case: &Case<'_>,
     node: Option<String>,
     expected: String,

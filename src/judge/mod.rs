@@ -161,10 +161,12 @@ pub fn judge(
         .filter(|finding| weighs(finding, rigour))
         .map(|finding| finding.events.start)
         .min();
+    let unseen = guests::unseen(&case);
     if guests::were_pushed(&case) {
-        findings.extend(steps::findings(&case, &followed, broken_before));
+        let is_blind = unseen.is_some();
+        findings.extend(steps::findings(&case, &followed, broken_before, is_blind));
     }
-    findings.extend(guests::unseen(&case));
+    findings.extend(unseen);
     let assembled = assembled(&case);
     findings.extend(missing_content(&case, &followed, &assembled, &findings));
     findings.sort_by_key(|finding| finding.events.start);
@@ -345,5 +347,10 @@ fn missing_content(
     let party = crate::wire::frame::Party::Node(wanted.as_str().into());
     let end = case.evidence.trace.events.len();
     let expected = format!("all of {content} at {wanted}, octet for octet");
-    case.breach(&party, "UE-017", expected, "something is missing", end..end)
+    let missing = "something is missing";
+    let lapse = case.lapse(&party, "UE-017", expected.clone(), missing, end..end);
+    // Where the tap does not see all that came, nothing shows either way; and a reference gets what it is given.
+    let lapse = lapse.filter(|finding| finding.blame != Blame::Reference);
+    let unclear = || guests::inconclusive(case, None, expected, missing.to_owned(), end);
+    Some(lapse.unwrap_or_else(unclear))
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Blame, Case, Finding, Missing, Verdict, guests};
+use super::{Blame, Case, Finding, Missing, Verdict};
 use crate::{
     spec::Strength,
     suite::{Context, Follower, Step, StepOutcome, StepState, Verb},
@@ -102,11 +102,12 @@ pub fn follow(case: &Case<'_>) -> Followed {
 }
 
 /// The findings that steps give. A step that failed after something else was broken (at event
-/// `broken_before`) is a consequence, and is left out.
+/// `broken_before`) is a consequence, and is left out. `is_blind`: some are about what nobody sees.
 pub fn findings(
     case: &Case<'_>,
     followed: &Followed,
     broken_before: Option<usize>,
+    is_blind: bool,
 ) -> Vec<Finding> {
     let pairs = || followed.steps.iter().zip(&followed.outcomes);
     let violated = pairs().filter(|(_, outcome)| outcome.state == StepState::Violated);
@@ -117,6 +118,8 @@ pub fn findings(
         use StepState::{Impossible, Late, NotReached, Unmet};
         matches!(outcome.state, Impossible | Late | NotReached | Unmet)
     });
+    // Where guests talk to each other unseen, nothing rests on what was not met.
+    let root = root.filter(|_| !is_blind);
     if let Some((step, outcome)) = root {
         let finding = unmet(case, step, outcome);
         // From here on the run is another than the scenario's: what a reference does beside a guest follows
@@ -140,13 +143,19 @@ fn violation(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Option<Find
     let frame = case.evidence.trace.events.get(event)?.frame()?;
     let actual = format!("{} → {} on {}: just that", frame.from, frame.to, frame.on);
     let requirement = requirement(case, step, &frame.from);
-    case.breach(
-        &frame.from,
-        &requirement,
-        outcome.words.clone(),
-        actual,
-        event..event + 1,
-    )
+    let events = event..event + 1;
+    let expected = outcome.words.clone();
+    let breach = case.breach(&frame.from, &requirement, expected, actual, events)?;
+    Some(match breach.blame {
+        // Steps tell one way through a scenario; who is under test may have led a reference off it.
+        Blame::Reference => Finding {
+            verdict: Verdict::Inconclusive,
+            blame: Blame::Harness,
+            node: None,
+            ..breach
+        },
+        _ => breach,
+    })
 }
 
 fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
@@ -198,10 +207,8 @@ fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
             .unwrap_or_default(),
     };
     let expected = outcome.words.clone();
-    let is_unseen = matches!(&step.verb, Verb::Expect(expect)
-        if guests::is_between(case, &expect.pattern.from, &expect.pattern.to));
     let broken = party
-        .filter(|_| !step.setup && !is_unseen)
+        .filter(|_| !step.setup)
         .and_then(|party| case.breach(&party, &requirement, &expected, &actual, shown..shown + 1))
         // A reference that a guest left waiting has broken nothing.
         .filter(|finding| finding.blame == Blame::Sut);

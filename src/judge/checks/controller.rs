@@ -3,12 +3,15 @@
 
 use std::net::IpAddr;
 
+use bytes::Bytes;
+
 use crate::{
     judge::{Case, Finding, evidence::Seen},
     spec::{RefPoint, Role},
     wire::{
         cdn_session::{Holdings, NAMES},
         http::{Ranges, Request},
+        sdp::{Connection, Session},
     },
 };
 
@@ -71,7 +74,7 @@ fn asks_rightly(case: &Case<'_>, seen: &Seen<'_>, request: &Request) -> Option<F
         .count();
     if !holders.iter().any(|holder| holder == edge.as_str()) && left > 0 {
         let numbers: Vec<String> = wanted.iter().map(u32::to_string).collect();
-        return case.breach(
+        return case.lapse(
             &seen.frame.from,
             "CTRL-001",
             format!(
@@ -83,7 +86,8 @@ fn asks_rightly(case: &Case<'_>, seen: &Seen<'_>, request: &Request) -> Option<F
             events,
         );
     }
-    let clients: Vec<IpAddr> = case.addresses_of(Role::Ue);
+    let mut clients: Vec<IpAddr> = case.addresses_of(Role::Ue);
+    clients.extend(offered(case, seen.index));
     match asked.client {
         Some(client) if clients.contains(&client) => None,
         client => case.breach(
@@ -94,6 +98,29 @@ fn asks_rightly(case: &Case<'_>, seen: &Seen<'_>, request: &Request) -> Option<F
             events,
         ),
     }
+}
+
+/// The addresses at which UEs said they take data: a Controller goes by what it is told.
+fn offered(case: &Case<'_>, before: usize) -> Vec<IpAddr> {
+    let crossed = case.evidence.crossed.iter();
+    let from_ues = crossed.filter(|seen| {
+        seen.index < before && case.evidence.role(&seen.frame.from) == Some(Role::Ue)
+    });
+    let sessions = from_ues.filter_map(|seen| {
+        let (_, body) = seen.message.body()?;
+        Session::parse(&Bytes::from(body)).ok()
+    });
+    sessions
+        .flat_map(|session| {
+            let named = session.media.iter().flat_map(|media| {
+                let connection = session.connection_of(media).and_then(Connection::ip);
+                let path = media.path().unwrap_or_default();
+                let path = path.into_iter().filter_map(|uri| uri.host.parse().ok());
+                connection.into_iter().chain(path)
+            });
+            named.collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 /// The edges that hold all of these pieces at an event, as far as their Controller can know: from the start,
@@ -152,7 +179,7 @@ fn accepts_late_enough(case: &Case<'_>) -> Vec<Finding> {
                         })
             });
             if !accepted {
-                findings.extend(case.breach(
+                findings.extend(case.lapse(
                     &seen.frame.from,
                     "CTRL-002",
                     format!(

@@ -36,7 +36,7 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
         let told = told.get(&seen.frame.from).unwrap_or(&empty);
         for (requirement, expected, actual) in asked(case, seen, told) {
             let events = seen.index..seen.index + 1;
-            findings.extend(case.breach(&seen.frame.from, requirement, expected, actual, events));
+            findings.extend(case.lapse(&seen.frame.from, requirement, expected, actual, events));
         }
     }
     findings
@@ -57,7 +57,10 @@ impl Told {
 }
 
 fn list_in(seen: &Seen<'_>) -> Option<Vec<ppstp::PeerInfo>> {
-    let ppstp::Message::Response(response) = seen.message.ppstp()?.ok()?.message else {
+    // Whoever reads a list under another media type than its own has been told of it all the same.
+    let (_, body) = seen.message.body()?;
+    let read = ppstp::read(&body, ppstp::Profile::Examples).ok()?;
+    let ppstp::Message::Response(response) = read.message else {
         return None;
     };
     let groups: Vec<_> = response

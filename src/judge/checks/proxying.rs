@@ -19,11 +19,8 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
         let is_p_cscfs = case.evidence.role(&seen.frame.from) == Some(Role::PCscf);
         if !is_p_cscfs {
             given.insert(answer);
-        } else if seen.frame.on == RefPoint::Gm
-            && !given.contains(&answer)
-            && case.sees_all_sent_to(&seen.frame.from)
-        {
-            findings.extend(case.breach(
+        } else if seen.frame.on == RefPoint::Gm && !given.contains(&answer) {
+            findings.extend(case.lapse(
                 &seen.frame.from,
                 "FLOW-002",
                 format!(

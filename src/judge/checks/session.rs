@@ -246,7 +246,7 @@ fn finished(case: &Case<'_>) -> Vec<Finding> {
             continue;
         }
         let events = seen.index..seen.index + 1;
-        findings.extend(case.breach(
+        findings.extend(case.lapse(
             &seen.frame.to,
             "UE-011",
             "an ACK for each 2xx",

@@ -83,7 +83,7 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
                     }
                     Some(_) => continue,
                 };
-                findings.extend(case.breach(
+                findings.extend(case.lapse(
                     &seen.frame.from,
                     requirement,
                     format!("piece {piece} claimed once it has arrived whole and right"),

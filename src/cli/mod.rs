@@ -1,9 +1,11 @@
 //! What is typed: one file a command family. Here arguments are read, the terminal is written to, signals
 //! are caught and exit codes chosen; nothing else is decided. Start at [`main`].
 
+mod compare;
 mod completions;
 mod coverage;
 mod crew;
+mod doctor;
 mod exit;
 mod explain;
 mod guard;
@@ -77,6 +79,10 @@ enum Command {
     Judge(judge::Judge),
     /// Draw the reports of a run again, from its recorded verdicts
     Report(report::ReportCommand),
+    /// Say what newly fails, newly passes and newly runs between two runs
+    Compare(compare::Compare),
+    /// Say what would spoil a run on this machine, and how to mend it
+    Doctor(doctor::Doctor),
     /// Serve one reference node, or the IMS core, on real sockets
     Node(Box<node::Node>),
     /// Print a JSON schema
@@ -103,6 +109,8 @@ impl Command {
             Command::Replay(command) => command.run(),
             Command::Judge(command) => command.run(),
             Command::Report(command) => command.run(),
+            Command::Compare(command) => command.run(),
+            Command::Doctor(command) => command.run(),
             Command::Node(command) => command.run(),
             Command::Schema(command) => command.run(),
             Command::Guard(command) => command.run(),

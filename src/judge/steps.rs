@@ -110,7 +110,11 @@ pub fn findings(
     is_blind: bool,
 ) -> Vec<Finding> {
     let pairs = || followed.steps.iter().zip(&followed.outcomes);
-    let violated = pairs().filter(|(_, outcome)| outcome.state == StepState::Violated);
+    // What must not come until something else did may have come after that, where nobody sees it.
+    let is_open =
+        |step: &Step| matches!(&step.verb, Verb::Never(never) if is_blind && never.until.is_some());
+    let violated =
+        pairs().filter(|(step, outcome)| outcome.state == StepState::Violated && !is_open(step));
     let mut findings: Vec<Finding> = violated
         .filter_map(|(step, outcome)| violation(case, step, outcome))
         .collect();

@@ -2,6 +2,7 @@
 //! run folder, that is of `results.json` and the traces it names by digest; none needs a rerun, and no
 //! verdict is made here. Start at [`Report`]; one module per format, [`FORMATS`] lists them.
 
+pub mod compare;
 pub mod ctrf;
 pub mod decode;
 pub mod evidence;
@@ -430,6 +431,11 @@ impl FindingRow {
 }
 
 impl InstanceResult {
+    /// The id without its seed.
+    pub fn path(&self) -> &str {
+        self.id.rsplit_once('#').map_or(&*self.id, |(path, _)| path)
+    }
+
     /// The finding that decided the outcome.
     pub fn decisive(&self) -> Option<&FindingRow> {
         self.findings

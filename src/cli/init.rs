@@ -1,45 +1,118 @@
-//! `init`: a profile of a system under test to begin from.
+//! `init`: a profile of a system under test to begin from, and what that system has to be told.
 
-use std::{fs, io::Write, path::PathBuf};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
-use super::{Exit, Failure, print};
-use crate::spec::Role;
+use super::{Exit, Failure, print, selection::Suites};
+use crate::{
+    node::Setup,
+    run::parts,
+    spec::{Options, Role},
+    suite::{Ground, Instance},
+    sut::sheet::Sheet,
+};
 
 #[derive(Debug, Args)]
 pub struct Init {
-    /// Where the profile goes; a file that is there already is left alone
+    /// Where the profile goes, with the provisioning sheet beside it as FILE with .md for its end; files that are
+    /// there already are left alone
     #[arg(default_value = "sut.toml")]
     file: PathBuf,
 
-    /// What is under test
-    #[arg(long, value_name = "ROLE", default_value = "tracker")]
-    role: Role,
+    /// What is under test: a role, or ims-core
+    #[arg(long, value_name = "ROLE", default_value = "tracker", value_parser = Kind::read)]
+    sut: Kind,
+
+    #[command(flatten)]
+    suites: Suites,
+}
+
+/// One role, or several that go by one name.
+#[derive(Clone, Debug)]
+struct Kind {
+    name: String,
+    roles: Vec<Role>,
+}
+
+impl Kind {
+    fn read(text: &str) -> Result<Kind, String> {
+        let roles = match text {
+            "ims-core" => vec![Role::PCscf, Role::ICscf, Role::SCscf],
+            text => {
+                let role = text.parse::<Role>();
+                vec![role.map_err(|error| format!("{error}, ims-core"))?]
+            }
+        };
+        Ok(Kind {
+            name: text.to_owned(),
+            roles,
+        })
+    }
 }
 
 impl Init {
     pub fn run(self) -> Result<Exit, Failure> {
+        let suite = self.suites.load()?;
+        let sheet = self.file.with_extension("md");
+        let usual = suite
+            .topologies
+            .iter()
+            .filter(|topology| topology.name == topology.architecture.word());
+        let networks: Vec<(&str, Vec<Setup>)> = usual
+            .map(|topology| {
+                let bare = Instance::bare(topology, Options::default(), 0);
+                let parts = parts(&suite, &bare, Ground::Memory).into_iter();
+                (
+                    topology.name.as_str(),
+                    parts.map(|part| part.setup).collect(),
+                )
+            })
+            .collect();
+        let drawn = Sheet {
+            name: &self.sut.name,
+            roles: &self.sut.roles,
+            networks: &networks,
+            subscribers: &suite.subscribers.all,
+        }
+        .draw();
+        create(&self.file, &profile(&self.sut))?;
+        create(&sheet, &drawn)?;
         let place = self.file.display();
-        let mut file = fs::File::create_new(&self.file).map_err(|error| {
-            Failure::usage(format!(
-                "{place}: found {error}, expected to make a new file"
-            ))
-        })?;
-        file.write_all(profile(self.role).as_bytes())?;
         print(&format!(
-            "{place}\nSay in it what your {} does, then: peerproof run --sut {place}\n",
-            self.role
+            "{place}\n{}\nSay in the first what your {} does; the second says what it has to be told. Then: peerproof \
+             run --sut {place}\n",
+            sheet.display(),
+            self.sut.name
         ))?;
         Ok(Exit::Good)
     }
 }
 
+fn create(path: &Path, text: &str) -> Result<(), Failure> {
+    let mut file = fs::File::create_new(path).map_err(|error| {
+        Failure::usage(format!(
+            "{}: found {error}, expected to make a new file",
+            path.display()
+        ))
+    })?;
+    Ok(file.write_all(text.as_bytes())?)
+}
+
 /// The profile that tests read, for another role: it claims everything, as nothing is inferred.
-fn profile(role: Role) -> String {
+fn profile(kind: &Kind) -> String {
+    let roles: Vec<String> = kind
+        .roles
+        .iter()
+        .map(|role| format!("\"{role}\""))
+        .collect();
     let lines = TRACKER.lines().map(|line| match line.split_once('=') {
-        Some((key, _)) if key.trim() == "name" => format!("name       = \"My {role}\""),
-        Some((key, _)) if key.trim() == "roles" => format!("roles      = [\"{role}\"]"),
+        Some((key, _)) if key.trim() == "name" => format!("name       = \"My {}\"", kind.name),
+        Some((key, _)) if key.trim() == "roles" => format!("roles      = [{}]", roles.join(", ")),
         _ if line.starts_with("# ") => FIRST_LINE.to_owned(),
         _ => line.to_owned(),
     });
@@ -57,7 +130,7 @@ mod tests {
     #[test]
     fn a_profile_can_be_begun_for_every_role() {
         for &role in Role::ALL {
-            let text = profile(role);
+            let text = profile(&Kind::read(role.word()).unwrap());
             assert!(
                 text.contains(&format!("roles      = [\"{role}\"]")),
                 "{text}"

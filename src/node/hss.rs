@@ -16,7 +16,7 @@ use crate::{
     io::{Action, Input, Outbox},
     proto::cx::{
         CxAnswer, CxEndpoint, CxEvent, CxIdentity, CxRequest, CxTimers, CxTxn,
-        DeregistrationReason, Ppr, Rtr,
+        DeregistrationReason, Ppr, Rtr, profile::Profile,
     },
     random::derive,
     spec::{Format, RefPoint, Role},
@@ -27,6 +27,11 @@ use register::Register;
 
 pub fn build(setup: Setup) -> Box<dyn Node> {
     Box::new(Hss::new(&setup))
+}
+
+/// The profiles that the HSS gives its S-CSCFs: of every subscriber, and of the tracker's public service identity.
+pub fn profiles(setup: &Setup) -> Vec<Profile> {
+    Register::new(setup).profiles()
 }
 
 /// The Cx side of a node: its own identity, and the HSS as the peer it may connect to.

@@ -13,7 +13,7 @@ mod cdn_cache;
 mod cdn_controller;
 mod cdn_peer;
 mod edge_server;
-mod hss;
+pub mod hss;
 mod i_cscf;
 mod ims_user;
 mod media_policy;

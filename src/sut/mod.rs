@@ -6,6 +6,7 @@ mod guest;
 mod guests;
 mod process;
 mod profile;
+pub mod sheet;
 pub mod trigger;
 
 pub use contract::Told;

@@ -370,11 +370,20 @@ fn a_profile_is_begun_once_and_runs() {
         let mut command = peerproof();
         command
             .current_dir(folder.path())
-            .args(["init", "--role", "edge-server"]);
+            .args(["init", "--sut", "edge-server"]);
         command.assert().code(code)
     };
     init(0);
     assert!(complained(init(2)).contains("sut.toml"));
+    let sheet = fs::read_to_string(folder.path().join("sut.md")).unwrap();
+    for told in [
+        "**es-1**",
+        "secret-of-ue-a",
+        "<InitialFilterCriteria>",
+        "three-pieces",
+    ] {
+        assert!(sheet.contains(told), "{told}");
+    }
     let mut lint = peerproof();
     lint.current_dir(folder.path())
         .args(["lint", "sut.toml"])

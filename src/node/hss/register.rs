@@ -193,6 +193,10 @@ impl Register {
         }
     }
 
+    pub(super) fn profiles(&self) -> Vec<Profile> {
+        self.records.iter().map(Record::profile).collect()
+    }
+
     /// `from` is the Origin-Host of the asker.
     pub(super) fn answer(&mut self, from: &str, request: &CxRequest) -> CxAnswer {
         let unable = Outcome::Base(result::UNABLE_TO_COMPLY);

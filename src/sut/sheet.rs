@@ -1,0 +1,177 @@
+//! The provisioning sheet: everything that a node from outside has to be told before it can take part, as one page of
+//! Markdown that can be handed to whoever sets it up.
+
+use std::fmt::Write;
+
+use super::contract::hex;
+use crate::{
+    node::{Setup, hss},
+    spec::Role,
+    suite::Subscriber,
+    trace::{ListenTransport, Listener},
+};
+
+/// What stands on a sheet.
+pub struct Sheet<'a> {
+    /// As it is called: `tracker`, `ims-core`.
+    pub name: &'a str,
+    /// What it plays.
+    pub roles: &'a [Role],
+    /// A topology's name, and what each of its nodes is told.
+    pub networks: &'a [(&'a str, Vec<Setup>)],
+    pub subscribers: &'a [Subscriber],
+}
+
+impl Sheet<'_> {
+    pub fn draw(&self) -> String {
+        let mut text = format!("# What {} has to be told\n\n", self.name);
+        text.push_str(FOREWORD);
+        self.network(&mut text);
+        self.users(&mut text);
+        self.profiles(&mut text);
+        self.contents(&mut text);
+        text
+    }
+
+    /// Who is where, network by network.
+    fn network(&self, text: &mut String) {
+        for (topology, setups) in self.networks {
+            let Some(first) = setups.first() else {
+                continue;
+            };
+            let directory = &first.directory;
+            let _ = write!(
+                text,
+                "\n## Network `{topology}`\n\nHome domain and realm `{}`, public service identity of the tracker \
+                 `{}`. Hosts are not to be found by DNS.\n\n| node | role | host | address | listens on |\n\
+                 |---|---|---|---|---|\n",
+                directory.domain, directory.tracker_psi
+            );
+            for (name, node) in &directory.nodes {
+                let own = match self.roles.contains(&node.role) {
+                    true => "**",
+                    false => "",
+                };
+                let listeners: Vec<String> = node.listeners.iter().map(listener).collect();
+                let _ = writeln!(
+                    text,
+                    "| {own}{name}{own} | {} | `{}` | `{}` | {} |",
+                    node.role,
+                    node.host,
+                    node.ip,
+                    listeners.join(", ")
+                );
+            }
+        }
+    }
+
+    fn users(&self, text: &mut String) {
+        text.push_str(
+            "\n## Subscribers\n\nEvery secret is made up. K and OPc are for AKA (TS 35.206), the sequence number is what \
+             the USIM saw last.\n\n| id | private identity | public identities, the default first | password | K | OPc | \
+             sequence number | |\n|---|---|---|---|---|---|---|---|\n",
+        );
+        for user in self.subscribers {
+            let marks = [
+                (user.aka, "authenticates by AKA"),
+                (!user.service, "has not the service"),
+                (!user.qualified, "is no qualified user peer"),
+                (user.barred, "the first identity is barred"),
+                (!user.may_register, "may not register"),
+            ];
+            let marks: Vec<&str> = marks
+                .into_iter()
+                .filter_map(|(is_so, words)| is_so.then_some(words))
+                .collect();
+            let _ = writeln!(
+                text,
+                "| {} | `{}` | `{}` | `{}` | `{}` | `{}` | {} | {} |",
+                user.id,
+                user.impi,
+                user.impus.join("` `"),
+                user.password,
+                hex(&user.k),
+                hex(&user.opc),
+                user.usim_sqn,
+                marks.join(", ")
+            );
+        }
+    }
+
+    /// What the HSS gives over Cx, each shape once.
+    fn profiles(&self, text: &mut String) {
+        let mut setups = self.networks.iter().flat_map(|(_, setups)| setups);
+        let Some(setup) = setups.find(|setup| setup.role == Role::Hss) else {
+            return;
+        };
+        text.push_str(
+            "\n## User profiles\n\nAs the HSS gives them over Cx (TS 29.228 annex E), each shape once: with the service \
+             and without it, and the tracker's public service identity. The initial filter criteria stand in them.\n",
+        );
+        let mut shapes: Vec<usize> = Vec::new();
+        for profile in hss::profiles(setup) {
+            let criteria: usize = profile.services.iter().map(|s| s.criteria.len()).sum();
+            let is_service = profile.services.iter().all(|s| s.authorization.is_none());
+            let shape = criteria * 2 + usize::from(is_service);
+            if !shapes.contains(&shape) {
+                shapes.push(shape);
+                // One element a line; white space between elements means nothing.
+                let xml = profile.to_xml().trim_end().replace("><", ">\n<");
+                let _ = write!(text, "\n```xml\n{xml}\n```\n");
+            }
+        }
+    }
+
+    fn contents(&self, text: &mut String) {
+        let Some(setup) = self.networks.iter().find_map(|(_, setups)| setups.first()) else {
+            return;
+        };
+        text.push_str(
+            "\n## Contents\n\nIts swarm id, which is also the name of its file, is new in every run: the content's name, \
+             a hyphen and eight letters. `contents.json` in `PEERPROOF_CONTENT_DIR` has it. Octets are counted from 0.\n\n\
+             | content | piece | octets | SHA-256 |\n|---|---:|---|---|\n",
+        );
+        for content in setup.contents.iter() {
+            let _ = writeln!(
+                text,
+                "| **{}** | | {} in all, SHA-1 `{}` | `{}` |",
+                content.fixture,
+                content.bytes.len(),
+                hex(&content.sha1),
+                hex(&content.sha256)
+            );
+            for piece in &content.pieces {
+                let _ = writeln!(
+                    text,
+                    "| | {} | {}-{} | `{}` |",
+                    piece.n,
+                    piece.first,
+                    piece.first + piece.len - 1,
+                    hex(&piece.sha256)
+                );
+            }
+        }
+    }
+}
+
+fn listener(listener: &Listener) -> String {
+    let transport = match listener.transport {
+        ListenTransport::Udp => "UDP",
+        ListenTransport::Tcp => "TCP",
+        ListenTransport::Tls => "TLS",
+    };
+    format!(
+        "{} {} {transport} ({})",
+        listener.on,
+        listener.addr.port(),
+        listener.format
+    )
+}
+
+const FOREWORD: &str = "\
+Who takes part in the test network, with which addresses, users, keys and contents. A program that peerproof starts, or
+that reads its environment, is told all of it by variables that begin with `PEERPROOF_`, with the addresses of that very
+run; one that runs already is set up by this page, its own nodes standing out. Over sockets the addresses below become
+those of a network of loopback, `127.N.c.d`, the last two numbers being the same. The TLS certificates of a run are in
+the files that `PEERPROOF_TLS_AUTHORITY`, `_CERTIFICATE` and `_KEY` name.
+";

@@ -12,7 +12,7 @@ use crate::{
     spec::{Architecture, RefPoint, Role},
     wire::{
         frame::Party,
-        sip::{Message, Uri},
+        sip::{Message, NameAddr, Uri},
     },
 };
 
@@ -171,7 +171,7 @@ fn after_registration(granted: Option<&Vec<String>>, request: &Message) -> Optio
 /// The Service-Route of a registration that is accepted.
 fn service_route(seen: &Seen<'_>, answer: &Message) -> Option<Vec<String>> {
     let accepted = answer.status() == Some(200) && seen.frame.on == RefPoint::Gm;
-    (accepted && answer.has("Contact")).then(|| uris(answer, "Service-Route"))
+    (accepted && leaves_bound(answer)).then(|| uris(answer, "Service-Route"))
 }
 
 fn uris(message: &Message, name: &str) -> Vec<String> {
@@ -260,8 +260,8 @@ fn had_path(case: &Case<'_>, seen: &Seen<'_>, answer: &Message) -> bool {
 }
 
 fn from_the_registrar(case: &Case<'_>, answer: &Message, had_path: bool) -> Option<Breach> {
-    // The answer to a de-registration lists no contact, and owes nothing.
-    if answer.status() != Some(200) || !answer.has("Contact") {
+    // The answer to a de-registration lists no contact, or that it expires at once, and owes nothing.
+    if answer.status() != Some(200) || !leaves_bound(answer) {
         return None;
     }
     // It can give back a Path only if one came.
@@ -278,6 +278,13 @@ fn from_the_registrar(case: &Case<'_>, answer: &Message, had_path: bool) -> Opti
         )
     });
     missing.or_else(|| another_first(case, answer))
+}
+
+/// Whether the answer to a REGISTER leaves a contact bound.
+fn leaves_bound(answer: &Message) -> bool {
+    let contacts = answer.addrs("Contact").unwrap_or_default();
+    let ends = |contact: &NameAddr| contact.params.get("expires") == Some("0");
+    !contacts.iter().all(ends)
 }
 
 /// The default public identity is the subscriber's first that is not barred (TS 29.228 6.5.1.1).

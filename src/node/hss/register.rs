@@ -564,8 +564,9 @@ fn criteria_of_a_user(
     others: &[String],
     has_service: bool,
 ) -> Vec<InitialFilterCriteria> {
+    // Patterns are searched for (TS 29.228 Annex F), so an unanchored name would find Allow-Events too.
     let event = |name: &str| Condition::Header {
-        name: "Event".to_owned(),
+        name: "^(Event|o)$".to_owned(),
         content: Some(format!("^{name}(;.*)?$")),
     };
     let originating = |method: &str, package: &str| {

@@ -114,7 +114,7 @@ impl Patterns {
     }
 
     /// Whether it matches the whole of a name, in any case. Annex F only says "matched against the
-    /// header-name"; taken as a search, `Event` would also find Allow-Events.
+    /// header-name"; taken as a search, which is as lawful, `Event` would also find Allow-Events.
     fn is_whole(&mut self, pattern: &str, text: &str) -> bool {
         self.is_match(format!("(?i)^(?:{pattern})$"), text)
     }

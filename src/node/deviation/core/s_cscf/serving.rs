@@ -266,7 +266,7 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
             bend_profile(p, |profile| {
                 each_trigger(profile, |condition| {
                     if let Condition::Header { name, .. } = condition {
-                        *name = format!(".*{name}.*");
+                        *name = format!(".*{}.*", name.trim_matches(['^', '$']));
                     }
                 })
             })

@@ -1,8 +1,8 @@
 //! Picks the peers that are told to an asker: first so that together they hold what it lacks, then by
 //! the order that the rules say. In a large swarm a random window stands for the whole.
 
-use super::{Membership, Order, Swarm};
-use crate::wire::ppstp::{Listed, Pieces};
+use super::{Membership, Order, Swarm, priority};
+use crate::wire::ppstp::Pieces;
 
 /// Memory that finding peers uses again and again.
 #[derive(Debug, Default)]
@@ -24,8 +24,8 @@ struct Candidate {
 const WINDOW: usize = 256;
 
 impl Scratch {
-    /// At most `count` entries of `swarm` for `asker`, a member of it; `draw` decides between equals. All
-    /// that is held is covered if `covers` says so.
+    /// At most `count` members of `swarm` for `asker`, who is one: their indexes, the preferred first. `draw`
+    /// decides between equals. All that is held is covered if `covers` says so.
     pub(super) fn choose(
         &mut self,
         swarm: &Swarm,
@@ -33,7 +33,7 @@ impl Scratch {
         count: usize,
         (order, covers): (Order, bool),
         draw: u64,
-    ) -> Vec<Listed> {
+    ) -> impl Iterator<Item = u32> + Clone + use<'_> {
         let search = Search {
             swarm,
             asker: asker.member as usize,
@@ -47,19 +47,7 @@ impl Scratch {
         }
         self.fill(count);
         self.chosen.sort_unstable_by_key(|candidate| candidate.rank);
-        let members = self
-            .chosen
-            .iter()
-            .map(|c| &swarm.members[c.member as usize]);
-        let mut listed = Vec::with_capacity(self.chosen.len());
-        listed.extend(members.clone().filter_map(|member| member.entry.clone()));
-        for further in members.flat_map(|member| &member.more) {
-            if listed.len() == count {
-                break;
-            }
-            listed.push(further.clone());
-        }
-        listed
+        self.chosen.iter().map(|candidate| candidate.member)
     }
 
     fn gather(&mut self, search: &Search<'_>) {
@@ -141,9 +129,9 @@ impl Search<'_> {
         let swarm = self.swarm;
         let member = &swarm.members[index];
         let is_useful = swarm.manifest.is_none() || !member.pieces.is_empty();
-        let is_listable = index != self.asker && member.entry.is_some() && is_useful;
+        let is_listable = index != self.asker && member.is_listed && is_useful;
         let weight = match self.order {
-            Order::Priority => -member.priority,
+            Order::Priority => -priority(member.role),
             Order::Rarest => {
                 let holders = member
                     .pieces

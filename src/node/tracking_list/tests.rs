@@ -4,7 +4,8 @@ use proptest::{collection::vec, prelude::*};
 
 use super::*;
 use crate::wire::ppstp::{
-    Action, ActionCds, Body, Connect, Find, PeerNum, Request, StatCds, StatReport, SwarmAction,
+    Action, ActionCds, Body, Connect, Find, Listed, PeerAddr, PeerNum, Request, StatCds,
+    StatReport, SwarmAction,
 };
 
 fn at(seconds: u64) -> At {

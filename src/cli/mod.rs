@@ -1,6 +1,7 @@
 //! What is typed: one file a command family. Here arguments are read, the terminal is written to, signals
 //! are caught and exit codes chosen; nothing else is decided. Start at [`main`].
 
+mod bench;
 mod completions;
 mod coverage;
 mod crew;
@@ -22,6 +23,7 @@ mod run;
 mod runs;
 mod schema;
 mod selection;
+mod serve;
 mod signal;
 mod sut;
 mod tally;
@@ -79,6 +81,10 @@ enum Command {
     Report(report::ReportCommand),
     /// Serve one reference node, or the IMS core, on real sockets
     Node(Box<node::Node>),
+    /// Serve a tracker or contents at full speed, on every core
+    Serve(Box<serve::Serve>),
+    /// Measure what a tracker or a server of contents carries, at a rate or along a profile
+    Bench(Box<bench::Bench>),
     /// Print a JSON schema
     Schema(schema::SchemaCommand),
     /// Begin a profile of a system under test
@@ -104,6 +110,8 @@ impl Command {
             Command::Judge(command) => command.run(),
             Command::Report(command) => command.run(),
             Command::Node(command) => command.run(),
+            Command::Serve(command) => command.run(),
+            Command::Bench(command) => command.run(),
             Command::Schema(command) => command.run(),
             Command::Guard(command) => command.run(),
             Command::Init(command) => command.run(),

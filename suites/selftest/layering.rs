@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["drive"],
     &["sut"],
     &["run"],
-    &["prove"],
+    &["prove", "load"],
     &["report"],
     &["cli"],
 ];
@@ -28,8 +28,7 @@ const WORLDLY: &[&str] = &[
     "net/sockets.rs",
     "sut/",
     "sut.rs",
-    "serve/",
-    "load/",
+    "load/engine/",
     "cli/",
     "main.rs",
 ];
@@ -37,6 +36,7 @@ const WORLDLY: &[&str] = &[
 /// What only they may name.
 const WORLD: &[&str] = &[
     "tokio",
+    "rustix",
     "std::process",
     "process::",
     "std::env",

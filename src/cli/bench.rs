@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use clap::{Args, ValueEnum};
@@ -116,6 +116,10 @@ pub struct LoadArgs {
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
 
+    /// Draws the times of arrivals otherwise, and nothing else.
+    #[arg(skip)]
+    pub draw: u64,
+
     /// Take this part of the arrivals: several generators with the same arguments make up the whole
     #[arg(long, value_name = "K/N", default_value = "1/1")]
     share: Share,
@@ -139,6 +143,10 @@ pub struct LoadArgs {
     /// How late questions may leave (99.9th percentile) before there is no figure
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = time)]
     allowed_lag: Duration,
+
+    /// How much of the time our own server may be without a core, in percent, before there is no figure
+    #[arg(long, value_name = "PERCENT", default_value_t = 10.0)]
+    allowed_starvation: f64,
 
     #[command(flatten)]
     filled: Filled,
@@ -215,19 +223,25 @@ impl Bench {
     }
 
     fn folder(&self) -> Result<PathBuf, Failure> {
-        let out = match &self.out {
-            Some(out) => out.clone(),
-            None => {
-                let now = std::time::SystemTime::now()
-                    .duration_since(std::time::UNIX_EPOCH)
-                    .unwrap_or_default();
-                runs_folder().join(format!("bench-{}", moment::stamp(now.as_secs())))
-            }
-        };
-        runs::refuse_taken(&out)?;
-        std::fs::create_dir_all(&out)?;
-        Ok(out)
+        new_folder(self.out.as_ref(), "bench")
     }
+}
+
+/// The folder that was asked for, or one named for what it is and when; empty.
+pub fn new_folder(out: Option<&PathBuf>, what: &str) -> Result<PathBuf, Failure> {
+    let out = match out {
+        Some(out) => out.clone(),
+        None => runs_folder().join(format!("{what}-{}", moment::stamp(now_millis() / 1000))),
+    };
+    runs::refuse_taken(&out)?;
+    std::fs::create_dir_all(&out)?;
+    Ok(out)
+}
+
+/// Milliseconds since 1970.
+fn now_millis() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_millis() as u64
 }
 
 /// How a measurement ends; `objective` is in percent.
@@ -264,7 +278,7 @@ impl LoadArgs {
             LoadPath::Tracker => {
                 let population = self.filled.population(self.seed);
                 let mix = Mix::default();
-                let due = times(&profile, self.law(), self.seed);
+                let due = times(&profile, self.law(), self.times_seed());
                 let timer = Duration::from_secs(self.track_timer.into());
                 let (lanes, visitors) = self.dealt(
                     tracker::plan(due, population, mix, timer),
@@ -283,7 +297,8 @@ impl LoadArgs {
                     ..self.plan(&profile, &cores, server.as_ref())
                 };
                 let visitors = Arc::new(Visitors::new(visitors));
-                let run_id = format!("{:x}-{}", self.seed, self.share.number);
+                let (since, share) = (now_millis(), self.share.number);
+                let run_id = format!("{since:x}-{share}");
                 let journey = |_| {
                     let host = target.to_string();
                     TrackerJourney::new(population, &host, visitors.clone(), timer, &run_id)
@@ -292,7 +307,7 @@ impl LoadArgs {
             }
             LoadPath::Chunks => {
                 let library = self.library.library(self.seed);
-                let due = times(&profile, self.law(), self.seed);
+                let due = times(&profile, self.law(), self.times_seed());
                 let (lanes, _) = self.dealt(chunks::plan(due, library), cores.len(), |_| false);
                 let digests = Arc::new(ChunkJourney::digests(&library));
                 let server = self.server(&[
@@ -403,7 +418,7 @@ impl LoadArgs {
             served_as: server.map(|server| server.args.join(" ")),
             profile: profile.clone(),
             law: self.law(),
-            seed: self.seed,
+            seed: self.times_seed(),
             share: self.share,
             warm_up: self.warm_up.as_secs_f64(),
             lanes: cores.len(),
@@ -415,12 +430,17 @@ impl LoadArgs {
             read_whole: self.read_whole,
             allowed: Allowed {
                 lag: self.allowed_lag.as_secs_f64(),
+                server_starved: self.allowed_starvation / 100.0,
                 ..Allowed::default()
             },
             population: None,
             mix: None,
             library: None,
         }
+    }
+
+    fn times_seed(&self) -> u64 {
+        self.seed.wrapping_add(self.draw)
     }
 
     fn law(&self) -> Law {

@@ -13,6 +13,7 @@ mod judge;
 mod lint;
 mod list;
 mod man;
+mod merge;
 mod node;
 mod play;
 mod progress;
@@ -22,6 +23,7 @@ mod report;
 mod run;
 mod runs;
 mod schema;
+mod search;
 mod selection;
 mod serve;
 mod signal;
@@ -85,6 +87,8 @@ enum Command {
     Serve(Box<serve::Serve>),
     /// Measure what a tracker or a server of contents carries, at a rate or along a profile
     Bench(Box<bench::Bench>),
+    /// Find the largest load that keeps the objective
+    Search(Box<search::Search>),
     /// Print a JSON schema
     Schema(schema::SchemaCommand),
     /// Begin a profile of a system under test
@@ -112,6 +116,7 @@ impl Command {
             Command::Node(command) => command.run(),
             Command::Serve(command) => command.run(),
             Command::Bench(command) => command.run(),
+            Command::Search(command) => command.run(),
             Command::Schema(command) => command.run(),
             Command::Guard(command) => command.run(),
             Command::Init(command) => command.run(),

@@ -16,6 +16,11 @@ pub trait Journey: Send {
     /// Which kind a question is: its place in [`Journey::KINDS`].
     fn kind(ask: Self::Ask) -> usize;
 
+    /// Whether it makes sense to ask it now: false if it follows upon something that was not answered.
+    fn is_possible(&self, _ask: Self::Ask) -> bool {
+        true
+    }
+
     /// The question in octets.
     fn request(&mut self, ask: Self::Ask, number: u64) -> Bytes;
 

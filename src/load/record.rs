@@ -36,6 +36,8 @@ pub struct Counts {
     pub unanswered: u64,
     /// Arrivals that never left: no connection became free, and the waiting room was full.
     pub dropped: u64,
+    /// Arrivals that were not asked, as what they follow upon was not answered: nobody leaves who has not joined.
+    pub skipped: u64,
     pub wrong_status: u64,
     pub wrong_shape: u64,
     pub wrong_content: u64,
@@ -49,7 +51,7 @@ impl Counts {
     /// Arrivals that were inadequately handled: wrong, late, or not answered (ETSI TS 186 008-1, clause not
     /// verified).
     pub fn inadequate(&self) -> u64 {
-        self.late + self.unanswered + self.dropped + self.wrong()
+        self.late + self.unanswered + self.dropped + self.skipped + self.wrong()
     }
 
     /// Answers that were wrong.
@@ -74,6 +76,7 @@ impl Counts {
             (&mut self.late, other.late),
             (&mut self.unanswered, other.unanswered),
             (&mut self.dropped, other.dropped),
+            (&mut self.skipped, other.skipped),
             (&mut self.wrong_status, other.wrong_status),
             (&mut self.wrong_shape, other.wrong_shape),
             (&mut self.wrong_content, other.wrong_content),

@@ -326,6 +326,14 @@ impl Journey for TrackerJourney {
         }
     }
 
+    fn is_possible(&self, ask: Ask) -> bool {
+        let Ask::Leave(visitor) = ask else {
+            return true;
+        };
+        let stay = self.visitors.0.get(visitor as usize);
+        stay.is_some_and(|stay| stay.joined.load(Ordering::Acquire) > 0)
+    }
+
     fn request(&mut self, ask: Ask, number: u64) -> Bytes {
         let person = person(ask);
         let swarm = swarm_id(self.swarm(ask));
@@ -596,6 +604,14 @@ mod tests {
         let (mut journey, listed) = journey();
         assert_eq!(Ok(()), judged(&mut journey, listed.clone(), Depth::Shape));
         assert_eq!(Ok(()), judged(&mut journey, listed, Depth::Whole));
+    }
+
+    #[test]
+    fn nobody_leaves_who_has_not_joined() {
+        let (journey, _) = journey();
+        assert!(journey.is_possible(Ask::Join(3)) && !journey.is_possible(Ask::Leave(3)));
+        journey.visitors.0[3].joined.store(1, Ordering::Release);
+        assert!(journey.is_possible(Ask::Leave(3)));
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub struct Allowed {
     pub lag: f64,
     /// Share of its time that a lane of ours may be on its core; above it, it is the limit itself.
     pub busy: f64,
+    /// Share of the time in which a loop of our own server may be without a core although it could run.
+    pub server_starved: f64,
     /// By how many seconds the calendar may be set while we run.
     pub clock_step: f64,
 }
@@ -25,6 +27,7 @@ impl Default for Allowed {
         Allowed {
             lag: 0.001,
             busy: 0.8,
+            server_starved: 0.1,
             clock_step: 0.001,
         }
     }
@@ -40,6 +43,8 @@ pub struct Evidence {
     pub busy: f64,
     /// The largest share of its time in which a lane could have run and had no core.
     pub starved: f64,
+    /// The same of a loop of our own server, on average over its loops.
+    pub server_starved: f64,
     /// Of all arrivals, those before the measured time included.
     pub counts: Counts,
     /// What a server of ours counted.
@@ -70,6 +75,7 @@ impl Evidence {
             self.lag(allowed),
             self.dropped(),
             self.busy(allowed),
+            self.server(allowed),
             self.thrown_away(),
             self.clock(allowed),
             self.counted(),
@@ -117,6 +123,20 @@ impl Evidence {
                 format!("at most {}", percent(allowed.busy)),
                 "more cores (--cores), more generators (--share), or fewer answers read whole (--read-whole)"
                     .to_owned(),
+            )
+        })
+    }
+
+    fn server(&self, allowed: &Allowed) -> Option<Broken> {
+        (self.server_starved > allowed.server_starved).then(|| {
+            broken(
+                "server's core",
+                format!(
+                    "our own server waited for it {} of the time: something else runs there",
+                    percent(self.server_starved)
+                ),
+                format!("at most {}", percent(allowed.server_starved)),
+                "free the core, or give another with --server-cores".to_owned(),
             )
         })
     }
@@ -249,10 +269,11 @@ mod tests {
     #[test]
     fn each_condition_can_be_broken_by_itself() {
         type Spoil = fn(&mut Evidence);
-        let cases: [(&str, Spoil); 8] = [
+        let cases: [(&str, Spoil); 9] = [
             ("send lag", |e| e.lag = 0.002),
             ("dropped arrivals", |e| e.counts.dropped = 1),
             ("generator's CPU", |e| e.busy = 0.81),
+            ("server's core", |e| e.server_starved = 0.11),
             ("socket buffers", |e| {
                 e.drops.insert("ListenDrops".to_owned(), 1);
             }),

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::load::{
     engine::{bench::Live, machine::Used},
     profile::Shape,
+    search::{Came, End, Found, Goal, Length, Tried},
     trial::{Figures, Outcome, Percentiles, Plan, Stopped, Trial},
 };
 
@@ -98,10 +99,11 @@ fn measured(text: &mut String, trial: &Trial, figures: &Figures, stopped: Option
         text,
         "inadequate",
         &format!(
-            "{:.4} %: {} late, {} unanswered",
+            "{:.4} %: {} late, {} unanswered, {} skipped",
             figures.inadequate * 100.0,
             counts.late,
-            counts.unanswered
+            counts.unanswered,
+            counts.skipped
         ),
     );
     line(
@@ -160,6 +162,73 @@ fn wrong(text: &mut String, trial: &Trial) {
         "no figure",
         "how fast wrong answers come is nobody's business",
     );
+}
+
+/// One trial of a search, in a line.
+pub fn tried(rate: f64, length: Length, came: &Came, goal: &Goal) -> String {
+    let length = match length {
+        Length::Short => "short",
+        Length::Long => "long",
+    };
+    let what = match came {
+        Came::Measured(figures) => {
+            let missed = goal.missed_by(figures);
+            format!(
+                "{}  p50 {:.3} ms, p99 {:.3} ms, inadequate {:.4} %",
+                missed.map_or("holds ".to_owned(), |by| format!("missed by {by}; ")),
+                figures.response.p50 / 1e3,
+                figures.response.p99 / 1e3,
+                figures.inadequate * 100.0
+            )
+        }
+        Came::Invalid(why) => format!("INVALID  {why}"),
+        Came::Wrong(why) => format!("WRONG  {why}"),
+    };
+    format!("{rate:>10.0}/s {length:<5}  {what}\n")
+}
+
+/// What a search found.
+pub fn found(what: &str, found: &Found) -> String {
+    let mut text = String::new();
+    let told = match &found.end {
+        End::Capacity {
+            rate,
+            missed,
+            by,
+            p99,
+            inadequate,
+        } => {
+            let [least, most] = p99;
+            let [fewest, most_inadequate] = inadequate.map(|share| share * 100.0);
+            format!(
+                "{rate:.0}/s; missed at {missed:.0}/s by {by}; long trials: p99 {least:.3} to {most:.3} ms, inadequate {fewest:.4} to {most_inadequate:.4} %"
+            )
+        }
+        End::AtLeast { rate } => format!("at least {rate:.0}/s, the largest rate tried"),
+        End::Below { rate, by } => format!("below {rate:.0}/s, which missed by {by}"),
+        End::Unmeasurable { holds, rate, why } => {
+            let holds = holds.map_or("nothing holds below it".to_owned(), |rate| {
+                format!("it holds at {rate:.0}/s, in a short trial")
+            });
+            format!("NOT FOUND: {rate:.0}/s cannot be measured ({why}); {holds}")
+        }
+        End::Wrong { rate, why } => {
+            format!("NOT SEARCHED: at {rate:.0}/s it answers wrongly: {why}")
+        }
+    };
+    line(&mut text, what, &told);
+    line(&mut text, "  goal", &found.goal.to_string());
+    let invalid = |tried: &&Tried| matches!(tried.came, Came::Invalid(_));
+    let invalid = found.trials.iter().filter(invalid).count();
+    line(
+        &mut text,
+        "  trials",
+        &format!(
+            "{}, of which {invalid} were no measurement",
+            found.trials.len()
+        ),
+    );
+    text
 }
 
 /// Milliseconds in columns.

@@ -16,7 +16,7 @@ use folder::Folder;
 use peerproof::load::{
     engine::machine,
     log,
-    trial::{Outcome, Stopped, Trial},
+    trial::{Figures, Outcome, Stopped, Trial},
 };
 
 /// What a measurement left behind.
@@ -55,6 +55,8 @@ fn bench(name: &str, args: &[&str]) -> Measured {
 const PATIENT: &[&str] = &[
     "--allowed-lag",
     "20s",
+    "--allowed-starvation",
+    "100",
     "--limit",
     "20s",
     "--patience",
@@ -390,4 +392,146 @@ fn whoever_is_silent_expires_while_others_are_answered() {
         assert!(measured.said.contains(" expired"), "{}", measured.said);
         assert!(!measured.said.contains(" 0 expired"), "{}", measured.said);
     }
+}
+
+#[test]
+fn two_shares_together_are_one() {
+    let serving = Serving::start(&["tracker", "--peers", "2000"]);
+    let target = serving.1.to_string();
+    let folder = Folder::new("shares");
+    let run = |share: &str, out: &str| {
+        let args = [
+            "bench",
+            "tracker",
+            "--target",
+            &target,
+            "--rate",
+            "150",
+            "--duration",
+            "3s",
+            "--peers",
+            "2000",
+            "--warm-up",
+            "500ms",
+            "--share",
+            share,
+            "--out",
+            out,
+        ];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_peerproof"));
+        let command = command.args(args).args(PATIENT).current_dir(folder.path());
+        command.stdout(Stdio::null()).spawn().unwrap()
+    };
+    let mut halves = [run("1/2", "left"), run("2/2", "right")];
+    let codes = halves.each_mut().map(|half| half.wait().unwrap().code());
+    let code = run("1/1", "one").wait().unwrap().code();
+    let merge = Command::new(env!("CARGO_BIN_EXE_peerproof"))
+        .args(["report", "merge", "right", "left", "--out", "merged"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let merged: Trial = read(&folder, "merged/bench.json");
+    if codes != [Some(0), Some(0)] || code != Some(0) {
+        // No room for a measurement on this machine: then the whole is none either.
+        assert!([codes[0], codes[1], code].contains(&Some(6)));
+        assert_eq!(merged.figures.is_some(), codes == [Some(0), Some(0)]);
+        return;
+    }
+    assert_eq!(Some(0), merge.status.code());
+    let one: Trial = read(&folder, "one/bench.json");
+    let (one_figures, figures) = (one.figures.unwrap(), merged.figures.unwrap());
+    let offered = |figures: &Figures| -> Vec<u64> {
+        figures
+            .timeline
+            .iter()
+            .map(|second| second.offered)
+            .collect()
+    };
+    assert_eq!(offered(&one_figures), offered(&figures));
+    assert_eq!(one_figures.kinds, figures.kinds);
+    // How long each took is chance; how many there are in each second is the schedule's.
+    let counted = |name: &str| -> Vec<(u64, u64, u64)> {
+        let text = fs::read_to_string(folder.path().join(name)).unwrap();
+        let record = log::read(&text).unwrap();
+        let intervals = record.0.values();
+        intervals
+            .map(|i| (i.response.len(), i.service.len(), i.lag.len()))
+            .collect()
+    };
+    assert_eq!(
+        counted("one/intervals.hlog"),
+        counted("merged/intervals.hlog")
+    );
+    // Not a single count of the halves is lost or made up.
+    let of =
+        |name: &str| log::read(&fs::read_to_string(folder.path().join(name)).unwrap()).unwrap();
+    let mut both = of("left/intervals.hlog");
+    both.add(&of("right/intervals.hlog"));
+    assert_eq!(both, of("merged/intervals.hlog"));
+}
+
+fn read(folder: &Folder, file: &str) -> Trial {
+    let text = fs::read_to_string(folder.path().join(file)).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn a_search_ends_with_a_capacity_or_says_why_not() {
+    let folder = Folder::new("search");
+    let args = [
+        "search",
+        "tracker",
+        "--from",
+        "50",
+        "--to",
+        "100",
+        "--short",
+        "1s",
+        "--long",
+        "1s",
+        "--trials",
+        "2",
+        "--warm-up",
+        "300ms",
+        "--peers",
+        "2000",
+        "--out",
+        "out",
+    ];
+    let output = Command::new(env!("CARGO_BIN_EXE_peerproof"))
+        .args(args)
+        .args(PATIENT)
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    match output.status.code() {
+        Some(0) => assert!(said.contains("at least 100/s"), "{said}"),
+        Some(6) => assert!(said.contains("NOT FOUND"), "{said}"),
+        other => panic!("{other:?}: {said}"),
+    }
+    let wrong = ["--serve=--deviation=tracker-lists-nobody", "--out", "wrong"];
+    let output = Command::new(env!("CARGO_BIN_EXE_peerproof"))
+        .args(&args[..args.len() - 2])
+        .args(PATIENT)
+        .args(wrong)
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(Some(1), output.status.code());
+    // A server that stalls a fifth of the time cannot answer 99 of 100 within 100 ms.
+    let stalls = ["--serve=--stall=200ms", "--p99", "100", "--out", "stalls"];
+    let output = Command::new(env!("CARGO_BIN_EXE_peerproof"))
+        .args(&args[..args.len() - 2])
+        .args(PATIENT)
+        .args(stalls)
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(matches!(output.status.code(), Some(5 | 6)), "{said}");
+    assert!(
+        said.contains("below 50/s, which missed by p99") || said.contains("NOT FOUND"),
+        "{said}"
+    );
 }

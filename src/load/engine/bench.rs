@@ -133,6 +133,8 @@ pub fn run<J: Journey>(
     let (mut generator, served) = watched.end(pid);
     generator.waited = reports.iter().map(|report| report.waited).sum();
     let clock_step = clock.step().as_secs_f64();
+    let measured = (duration.as_secs_f64() - plan.warm_up).max(1e-9);
+    let own_loops = server.as_ref().map(|server| server.loops.max(1));
     let stopped = server.map(Server::stop).transpose()?;
     let mut all = Counts::default();
     reports.iter().for_each(|report| all.add(&report.all));
@@ -141,6 +143,10 @@ pub fn run<J: Journey>(
         lag: collected.total.lag.value_at_quantile(0.999) as f64 / 1e9,
         busy: most(|report| report.busy),
         starved: most(|report| report.starved),
+        server_starved: match (&served, own_loops) {
+            (Some(served), Some(loops)) => served.waited / measured / loops as f64,
+            _ => 0.0,
+        },
         counts: all.clone(),
         served: stopped.as_ref().map(|stopped| stopped.counted),
         drops: watched.drops(),
@@ -149,10 +155,9 @@ pub fn run<J: Journey>(
     };
     let broken = evidence.broken(&plan.allowed);
     let outcome = outcome(&broken, &all);
-    let seconds = (duration.as_secs_f64() - plan.warm_up).max(0.0);
     let figures = (outcome == Outcome::Measured).then(|| {
         let timeline = std::mem::take(&mut collected.timeline);
-        figures(seconds, &collected.total, timeline, kinds)
+        figures(measured, &collected.total, timeline, kinds)
     });
     collected.finish(outcome)?;
     let trial = Trial {

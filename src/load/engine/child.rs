@@ -18,6 +18,8 @@ pub struct Server {
     out: BufReader<ChildStdout>,
     pub addr: SocketAddr,
     pub pid: u32,
+    /// Its loops, one a core.
+    pub loops: usize,
     /// What it was started with.
     pub args: Vec<String>,
 }
@@ -25,6 +27,7 @@ pub struct Server {
 #[derive(Deserialize)]
 struct ReadyLine {
     listen: std::collections::BTreeMap<String, SocketAddr>,
+    loops: usize,
 }
 
 /// How long it may take to stop before it is killed.
@@ -45,7 +48,8 @@ impl Server {
         out.read_line(&mut line)?;
         let ready = line.strip_prefix("ready ");
         let ready: Option<ReadyLine> = ready.and_then(|text| serde_json::from_str(text).ok());
-        let Some(addr) = ready.and_then(|ready| ready.listen.into_values().next()) else {
+        let told = ready.and_then(|ready| Some((ready.listen.into_values().next()?, ready.loops)));
+        let Some((addr, loops)) = told else {
             let _ = child.kill();
             let status = child.wait()?;
             return Err(io::Error::other(format!(
@@ -55,6 +59,7 @@ impl Server {
         };
         Ok(Server {
             pid: child.id(),
+            loops,
             child,
             out,
             addr,

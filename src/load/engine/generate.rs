@@ -304,6 +304,12 @@ impl<'m, J: Journey> Running<'m, J> {
                 .waiting
                 .pop_front()
                 .expect("somebody waits: see the loop");
+            if !self.journey.is_possible(arrival.ask) {
+                self.room.push_front(index);
+                self.count(&arrival, |counts| counts.skipped += 1);
+                self.count_inadequate(&arrival);
+                continue;
+            }
             let request = self.journey.request(arrival.ask, arrival.number);
             let sent = self.now();
             let connection = &mut self.connections[index];

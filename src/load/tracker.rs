@@ -22,6 +22,7 @@ use super::{
     schedule::Arrival,
 };
 use crate::{
+    node::tracking_list::{Asker, TrackingList},
     time::At,
     wire::{
         http,
@@ -478,6 +479,52 @@ pub fn joining(person: Person, swarm_id: String, peer_mode: PeerMode, pieces: Pi
                 ..ActionCds::default()
             }),
         }],
+    }
+}
+
+/// Makes every resident join its swarm, whose content is provisioned; they stay although they are silent.
+pub fn fill(list: &mut TrackingList, population: &Population) {
+    for swarm in 0..population.swarms {
+        // The manifest covers its content: a test of the population's holds it to that.
+        let _ = list.provision(&swarm_id(swarm), population.manifest(swarm));
+    }
+    for resident in 0..population.peers {
+        let person = Person::Resident(resident);
+        let swarm = swarm_id(population.swarm_of(resident));
+        let pieces = population.pieces(resident);
+        let request = Request {
+            transaction_id: String::new(),
+            peer_id: person.peer_id(),
+            body: Body::Connect(joining(person, swarm, PeerMode::Seeder, pieces)),
+        };
+        list.answer(At::ZERO, &asker(person), &request);
+        list.keep_until(&request.peer_id, At::ZERO + FOREVER);
+    }
+}
+
+/// A time that never comes.
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// Somebody as a door that let it in knows it.
+pub fn asker(person: Person) -> Asker {
+    Asker {
+        owner: person.identity().into(),
+        role: PeerRole::User,
+        is_qualified: true,
+        identities: vec![person.identity()],
+        seen: None,
+    }
+}
+
+/// A resident's question for peers of its swarm.
+pub fn finding(population: &Population, resident: u32) -> Request {
+    Request {
+        transaction_id: String::new(),
+        peer_id: Person::Resident(resident).peer_id(),
+        body: Body::Find(Find {
+            swarm_id: swarm_id(population.swarm_of(resident)),
+            peer_num: Some(PeerNum::at_most(WANTED)),
+        }),
     }
 }
 

@@ -14,22 +14,13 @@ use bytes::Bytes;
 
 use super::serve::Service;
 use crate::{
-    load::{
-        population::{Person, Population, swarm_id},
-        tracker::joining,
-    },
+    load::{population::Population, tracker::fill},
     node::{
-        Setup, Shelf, TrackerDesk, content_answer,
-        policy::ServingPolicy,
-        setup::Content,
-        tracking_list::{Asker, TrackingList},
-        tracking_list_of,
+        Setup, Shelf, TrackerDesk, content_answer, policy::ServingPolicy, setup::Content,
+        tracking_list::TrackingList, tracking_list_of,
     },
     time::At,
-    wire::{
-        http,
-        ppstp::{Body, PeerMode, PeerRole, Request},
-    },
+    wire::http,
 };
 
 /// The Tracking List that all cores share. The lock is held while an answer is found, a microsecond or few, and
@@ -48,37 +39,11 @@ pub struct SharedList {
 /// Timers looked at in one go, so that nobody waits long for it.
 const SWEEP: usize = 64;
 
-/// A time that never comes.
-const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
-
 impl SharedList {
-    /// The list of a tracker with this set-up, in which every resident has joined its swarm. Residents stay
-    /// although they are silent.
+    /// The list of a tracker with this set-up, in which every resident has joined its swarm.
     pub fn filled(setup: &Setup, population: &Population) -> SharedList {
         let mut list = tracking_list_of(setup);
-        for swarm in 0..population.swarms {
-            // The manifest covers its content: a test of the population's holds it to that.
-            let _ = list.provision(&swarm_id(swarm), population.manifest(swarm));
-        }
-        for resident in 0..population.peers {
-            let person = Person::Resident(resident);
-            let asker = Asker {
-                owner: person.identity().into(),
-                role: PeerRole::User,
-                is_qualified: true,
-                identities: vec![person.identity()],
-                seen: None,
-            };
-            let swarm = swarm_id(population.swarm_of(resident));
-            let pieces = population.pieces(resident);
-            let request = Request {
-                transaction_id: String::new(),
-                peer_id: person.peer_id(),
-                body: Body::Connect(joining(person, swarm, PeerMode::Seeder, pieces)),
-            };
-            list.answer(At::ZERO, &asker, &request);
-            list.keep_until(&request.peer_id, At::ZERO + FOREVER);
-        }
+        fill(&mut list, population);
         SharedList {
             list: Mutex::new(list),
             sweeping: AtomicBool::new(false),

@@ -425,7 +425,8 @@ impl TrackingList {
         // Taken out while the list is read.
         let mut scratch = std::mem::take(&mut self.scratch);
         let swarm = &self.swarms[asker.swarm];
-        let chosen = scratch.choose(swarm, asker, count, rules, draw);
+        let member_of = |peer: u32| self.peers[peer].member_of(asker.swarm);
+        let chosen = scratch.choose(swarm, asker, count, rules, draw, &member_of);
         let mut peers: Vec<Listed> = Vec::with_capacity(count);
         let count_of = |index: &u32| self.entry_count(asker.swarm, *index);
         let entry = |index, place| Listed::from(self.entry(asker.swarm, index, place));

@@ -273,7 +273,70 @@ struct Swarm {
     /// What is told of each member, at the member's index.
     told: Vec<Told>,
     /// Holders of piece n at n - 1.
-    holders: Vec<u32>,
+    holders: Vec<Holders>,
+}
+
+/// Who may be listed for one piece.
+#[derive(Clone, Copy, Debug)]
+struct Holders {
+    count: u32,
+    /// Some of them, as peers: all if they are few. So a rare piece is found in a large swarm without a walk.
+    some: [u32; Holders::SOME],
+}
+
+impl Default for Holders {
+    fn default() -> Self {
+        Holders {
+            count: 0,
+            some: [owners::NOBODY; Holders::SOME],
+        }
+    }
+}
+
+impl Holders {
+    const SOME: usize = 4;
+
+    fn add(&mut self, peer: u32) {
+        self.count += 1;
+        self.keep(peer);
+    }
+
+    /// Keeps a holder in mind, if there is room.
+    fn keep(&mut self, peer: u32) {
+        if let Some(free) = self.some.iter_mut().find(|one| **one == owners::NOBODY) {
+            *free = peer;
+        }
+    }
+
+    /// Forgets a holder; false if there are others and none of them is known.
+    fn take(&mut self, peer: u32) -> bool {
+        self.count -= 1;
+        for one in self.some.iter_mut().filter(|one| **one == peer) {
+            *one = owners::NOBODY;
+        }
+        self.count == 0 || self.some().next().is_some()
+    }
+
+    fn some(&self) -> impl Iterator<Item = u32> {
+        self.some
+            .iter()
+            .copied()
+            .filter(|one| *one != owners::NOBODY)
+    }
+}
+
+impl Swarm {
+    /// Looks for holders of a piece of whom none is known any more: after as many have gone as are known at a time.
+    fn look_for_holders(&mut self, n: u32, but: u32) {
+        let holds = |member: &&Member| member.is_listed && member.pieces.contains(n);
+        let members = self.members.iter().filter(holds);
+        let found = members
+            .map(|member| member.peer)
+            .filter(|peer| *peer != but);
+        let found: Vec<u32> = found.take(Holders::SOME).collect();
+        let holders = &mut self.holders[n as usize - 1];
+        found.into_iter().for_each(|peer| holders.keep(peer));
+    }
 }
 
 /// What choosing peers looks at: small, since a swarm is walked.
@@ -634,19 +697,23 @@ impl TrackingList {
         if member.pieces == pieces {
             return;
         }
-        if member.is_listed {
-            for n in member.pieces.iter() {
-                at.holders[n as usize - 1] -= 1;
+        let (peer, is_listed) = (member.peer, member.is_listed);
+        let before = std::mem::replace(&mut member.pieces, pieces.clone());
+        if is_listed {
+            for n in before.iter() {
+                let is_known = at.holders[n as usize - 1].take(peer);
+                if !is_known {
+                    at.look_for_holders(n, peer);
+                }
             }
             for n in pieces.iter() {
                 let place = n as usize - 1;
                 if at.holders.len() <= place {
-                    at.holders.resize(place + 1, 0);
+                    at.holders.resize(place + 1, Holders::default());
                 }
-                at.holders[place] += 1;
+                at.holders[place].add(peer);
             }
         }
-        member.pieces = pieces;
         self.revisions += 1;
         at.revision = self.revisions;
     }

@@ -25,6 +25,7 @@ pub mod sut;
 
 pub mod run;
 
+pub mod load;
 pub mod prove;
 
 pub mod report;

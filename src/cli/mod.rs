@@ -1,6 +1,7 @@
 //! What is typed: one file a command family. Here arguments are read, the terminal is written to, signals
 //! are caught and exit codes chosen; nothing else is decided. Start at [`main`].
 
+mod bench;
 mod compare;
 mod completions;
 mod coverage;
@@ -14,6 +15,7 @@ mod judge;
 mod lint;
 mod list;
 mod man;
+mod merge;
 mod node;
 mod play;
 mod progress;
@@ -23,7 +25,9 @@ mod report;
 mod run;
 mod runs;
 mod schema;
+mod search;
 mod selection;
+mod serve;
 mod signal;
 mod sut;
 mod tally;
@@ -85,6 +89,12 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Serve one reference node, or the IMS core, on real sockets
     Node(Box<node::Node>),
+    /// Serve a tracker or contents at full speed, on every core
+    Serve(Box<serve::Serve>),
+    /// Measure what a tracker or a server of contents carries, at a rate or along a profile
+    Bench(Box<bench::Bench>),
+    /// Find the largest load that keeps the objective
+    Search(Box<search::Search>),
     /// Print a JSON schema
     Schema(schema::SchemaCommand),
     /// Begin a profile of a system under test
@@ -112,6 +122,9 @@ impl Command {
             Command::Compare(command) => command.run(),
             Command::Doctor(command) => command.run(),
             Command::Node(command) => command.run(),
+            Command::Serve(command) => command.run(),
+            Command::Bench(command) => command.run(),
+            Command::Search(command) => command.run(),
             Command::Schema(command) => command.run(),
             Command::Guard(command) => command.run(),
             Command::Init(command) => command.run(),

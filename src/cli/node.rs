@@ -384,7 +384,7 @@ fn carry_out(drive: &mut Drive<Sockets>, names: &[NodeName], order: &Order) -> R
 }
 
 /// Says when standard input ends, where it is a pipe: whoever started us is gone then.
-fn input_closes() -> mpsc::UnboundedReceiver<()> {
+pub(super) fn input_closes() -> mpsc::UnboundedReceiver<()> {
     let (post, closed) = mpsc::unbounded_channel();
     let is_pipe = fs::metadata("/dev/stdin").is_ok_and(|input| input.file_type().is_fifo());
     thread::spawn(move || {

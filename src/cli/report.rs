@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use wildmatch::WildMatch;
 
-use super::{Exit, Failure, print, runs, selection::Suites, tell};
+use super::{Exit, Failure, merge::Merge, print, runs, selection::Suites, tell};
 use crate::report::{
     FORMATS, Folder, Format, InstanceResult, Report, Wish,
     evidence::{self, Captures},
@@ -13,7 +13,11 @@ use crate::report::{
 };
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct ReportCommand {
+    #[command(subcommand)]
+    other: Option<Other>,
+
     /// A run folder, the name of one in peerproof-out, or latest
     #[arg(default_value = "latest")]
     run: String,
@@ -31,6 +35,13 @@ pub struct ReportCommand {
 
     #[command(flatten)]
     suites: Suites,
+}
+
+/// What is not about a run of scenarios.
+#[derive(Debug, Subcommand)]
+enum Other {
+    /// Put the measurements of several generators together: their counts and times add up exactly
+    Merge(Merge),
 }
 
 /// What to draw beside results.json.
@@ -51,6 +62,9 @@ pub struct Formats {
 
 impl ReportCommand {
     pub fn run(self) -> Result<Exit, Failure> {
+        if let Some(Other::Merge(merge)) = &self.other {
+            return merge.run();
+        }
         let path = runs::find(&self.run)?;
         let (folder, report) =
             Folder::open(&path).map_err(|error| Failure::usage(error.to_string()))?;

@@ -32,7 +32,9 @@ use crate::{
     time::At,
 };
 
+pub use serving::{CONTENT_PATH, Shelf, content_answer};
 pub use setup::Setup;
+pub use tracker::{Desk as TrackerDesk, tracking_list as tracking_list_of};
 
 /// A reference node.
 pub trait Node: Send {

@@ -31,7 +31,9 @@ use crate::{
     spec::{Format, RefPoint},
     time::At,
     wire::{
-        http::{ContentRange, ETag, Octets, Ranges, Request, Response, if_range_holds},
+        http::{
+            ContentRange, ETag, Octets, Ranges, Request, Response, ResponseBuilder, if_range_holds,
+        },
         ppstp::{Manifest, Pieces},
         sdp::{FileSelector, Media, Session},
         sip::Message,
@@ -224,11 +226,16 @@ pub fn swarm_of(request: &Request) -> Option<String> {
 /// Answers a request for content that is permitted: 206 for a range, 200 for the whole, 404 for what is
 /// not held, 416 for what no copy could hold (RFC 9110 14.2, 15.3.7, 15.5.17).
 pub fn content_response(shelf: &Shelf, request: &Request, policy: &ServingPolicy) -> Response {
+    content_answer(shelf, request, policy).finish()
+}
+
+/// The same, not yet put together: octets that are held are not copied.
+pub fn content_answer(shelf: &Shelf, request: &Request, policy: &ServingPolicy) -> ResponseBuilder {
     if request.method() != "GET" {
-        return Response::build(405).header("Allow", "GET").finish();
+        return Response::build(405).header("Allow", "GET");
     }
     let Some(held) = swarm_of(request).and_then(|swarm| shelf.get(&swarm)) else {
-        return Response::build(404).finish();
+        return Response::build(404);
     };
     let etag = held.etag(policy);
     let range = request.header("Range").filter(|_| {
@@ -250,9 +257,7 @@ pub fn content_response(shelf: &Shelf, request: &Request, policy: &ServingPolicy
                 octets: None,
                 size: Some(held.size),
             };
-            Response::build(policy.unsatisfiable_status)
-                .header("Content-Range", &range.to_string())
-                .finish()
+            Response::build(policy.unsatisfiable_status).header("Content-Range", &range.to_string())
         }
         [one] => match held.octets(*one) {
             Some(octets) => {
@@ -262,9 +267,8 @@ pub fn content_response(shelf: &Shelf, request: &Request, policy: &ServingPolicy
                     .header("ETag", &etag.to_string())
                     .header("Accept-Ranges", "bytes")
                     .body(PIECE_TYPE, bent(&octets, policy))
-                    .finish()
             }
-            None => Response::build(404).finish(),
+            None => Response::build(404),
         },
         several => parts(held, several, &etag, policy),
     }
@@ -278,26 +282,25 @@ fn content_range(octets: Octets, held: &Held) -> String {
     range.to_string()
 }
 
-fn whole(held: &Held, etag: &ETag, policy: &ServingPolicy) -> Response {
+fn whole(held: &Held, etag: &ETag, policy: &ServingPolicy) -> ResponseBuilder {
     let all = Octets::new(0, held.size).and_then(|all| held.octets(all));
     match all {
         Some(octets) => Response::build(200)
             .header("ETag", &etag.to_string())
             .header("Accept-Ranges", "bytes")
-            .body(PIECE_TYPE, bent(&octets, policy))
-            .finish(),
-        None => Response::build(404).finish(),
+            .body(PIECE_TYPE, bent(&octets, policy)),
+        None => Response::build(404),
     }
 }
 
 /// Several ranges in one body (RFC 9110 14.6), at most 16 of them.
-fn parts(held: &Held, wanted: &[Octets], etag: &ETag, policy: &ServingPolicy) -> Response {
+fn parts(held: &Held, wanted: &[Octets], etag: &ETag, policy: &ServingPolicy) -> ResponseBuilder {
     const MOST: usize = 16;
     let boundary = &etag.opaque[..etag.opaque.len().min(32)];
     let mut body = BytesMut::new();
     for &octets in wanted.iter().take(MOST) {
         let Some(part) = held.octets(octets) else {
-            return Response::build(404).finish();
+            return Response::build(404);
         };
         let range = content_range(octets, held);
         body.extend_from_slice(
@@ -312,7 +315,6 @@ fn parts(held: &Held, wanted: &[Octets], etag: &ETag, policy: &ServingPolicy) ->
     Response::build(206)
         .header("ETag", &etag.to_string())
         .body(&kind, body.freeze())
-        .finish()
 }
 
 /// The octets as the policy has them sent; canonically as they are.

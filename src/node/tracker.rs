@@ -4,6 +4,7 @@
 //!
 //! Start at [`Tracker::handle`]; a door each in `http_door` and `isc_door`.
 
+mod desk;
 mod http_door;
 mod isc_door;
 mod people;
@@ -25,8 +26,21 @@ use crate::{
     wire::ppstp::Manifest,
 };
 
+pub use desk::Desk;
+
 pub fn build(setup: Setup) -> Box<dyn Node> {
     Box::new(Tracker::new(setup))
+}
+
+/// The list of a tracker that is set up like this, with every content provisioned.
+pub fn tracking_list(setup: &Setup) -> TrackingList {
+    let mut list = TrackingList::new(rules(setup), derive(setup.seed, &["tracking-list"]));
+    for content in setup.contents.iter() {
+        // A fixture that does not cover itself is refused where fixtures are read; here it stays
+        // unknown, and nobody can join it.
+        let _ = list.provision(&content.swarm, Manifest::from(content));
+    }
+    list
 }
 
 struct Tracker {
@@ -40,16 +54,9 @@ struct Tracker {
 
 impl Tracker {
     fn new(setup: Setup) -> Tracker {
-        let rules = rules(&setup);
-        let mut list = TrackingList::new(rules, derive(setup.seed, &["tracking-list"]));
-        for content in setup.contents.iter() {
-            // A fixture that does not cover itself is refused where fixtures are read; here it stays
-            // unknown, and nobody can join it.
-            let _ = list.provision(&content.swarm, Manifest::from(content));
-        }
         let people = Arc::new(People::new(&setup));
         Tracker {
-            list,
+            list: tracking_list(&setup),
             http: HttpDoor::new(&setup, people.clone()),
             isc: IscDoor::new(&setup, people),
             timer: None,

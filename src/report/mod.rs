@@ -2,6 +2,7 @@
 //! run folder, that is of `results.json` and the traces it names by digest; none needs a rerun, and no
 //! verdict is made here. Start at [`Report`]; one module per format, [`FORMATS`] lists them.
 
+pub mod bench;
 pub mod compare;
 pub mod ctrf;
 pub mod decode;

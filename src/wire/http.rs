@@ -600,8 +600,24 @@ impl ResponseBuilder {
 
     /// Adds Content-Length, except where a response never has a body.
     pub fn finish(self) -> Response {
-        let wants = !matches!(self.0.head.status, 100..200 | 204 | 304);
+        let wants = self.wants_length();
         Response(self.0.finish(wants))
+    }
+
+    /// The same octets as head and body, so that a large body is not copied.
+    pub fn parts(mut self) -> (Bytes, Bytes) {
+        let wants = self.wants_length();
+        let body = std::mem::take(&mut self.0.body);
+        let head = self.0.finish_head(wants, body.len());
+        (head.bytes.freeze(), body)
+    }
+
+    pub fn status(&self) -> u16 {
+        self.0.head.status
+    }
+
+    fn wants_length(&self) -> bool {
+        !matches!(self.status(), 100..200 | 204 | 304)
     }
 }
 
@@ -659,27 +675,30 @@ impl Writer {
     }
 
     fn finish(mut self, wants_length: bool) -> Text {
-        let chunked = self
-            .head
-            .values(&self.bytes, "Transfer-Encoding")
-            .next()
-            .is_some();
-        let has_length = self
-            .head
-            .values(&self.bytes, "Content-Length")
-            .next()
-            .is_some();
-        if !chunked && !has_length && (wants_length || !self.body.is_empty()) {
-            self.header("Content-Length", &self.body.len().to_string());
+        let body = std::mem::take(&mut self.body);
+        let mut whole = self.finish_head(wants_length, body.len());
+        let is_chunked = whole.has("Transfer-Encoding");
+        whole.bytes.put_slice(&body);
+        Text {
+            bytes: whole.bytes.freeze(),
+            head: whole.head,
+            is_chunked,
+        }
+    }
+
+    /// Ends the head of a message whose body has so many octets.
+    fn finish_head(mut self, wants_length: bool, length: usize) -> Writer {
+        let is_told = self.has("Transfer-Encoding") || self.has("Content-Length");
+        if !is_told && (wants_length || length > 0) {
+            self.header("Content-Length", &length.to_string());
         }
         self.bytes.put_slice(b"\r\n");
         self.head.end = self.bytes.len();
-        self.bytes.put_slice(&self.body);
-        Text {
-            bytes: self.bytes.freeze(),
-            head: self.head,
-            is_chunked: chunked,
-        }
+        self
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.head.values(&self.bytes, name).next().is_some()
     }
 }
 

@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["drive"],
     &["sut"],
     &["run"],
-    &["prove"],
+    &["prove", "load"],
     &["report"],
     &["cli"],
 ];
@@ -29,8 +29,7 @@ const WORLDLY: &[&str] = &[
     "net/tls.rs",
     "sut/",
     "sut.rs",
-    "serve/",
-    "load/",
+    "load/engine/",
     "cli/",
     "main.rs",
 ];
@@ -38,6 +37,7 @@ const WORLDLY: &[&str] = &[
 /// What only they may name.
 const WORLD: &[&str] = &[
     "tokio",
+    "rustix",
     "std::process",
     "process::",
     "std::env",

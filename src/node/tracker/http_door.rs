@@ -81,14 +81,28 @@ impl HttpDoor {
                 asker,
             } = event
             {
-                let response = match self.serve(at, &request, &asker, list, out) {
-                    Ok(response) => response,
-                    Err(stopped) => *stopped,
-                };
+                let answers = |asker: &Asker, asked: &ppstp::Request| list.answer(at, asker, asked);
+                let response = self.answer(at, &request, &asker, answers, out);
                 self.server.respond(served, response, out);
             }
         }
         true
+    }
+
+    /// The answer to a request. Who asks what, once that is known, is answered by `answers`: the list, however it
+    /// is reached.
+    pub fn answer(
+        &mut self,
+        at: At,
+        request: &http::Request,
+        from: &http_exchange::Asker,
+        answers: impl FnOnce(&Asker, &ppstp::Request) -> ppstp::Response,
+        out: &mut Outbox,
+    ) -> http::Response {
+        match self.serve(at, request, from, answers, out) {
+            Ok(response) => response,
+            Err(stopped) => *stopped,
+        }
     }
 
     fn serve(
@@ -96,7 +110,7 @@ impl HttpDoor {
         at: At,
         request: &http::Request,
         from: &http_exchange::Asker,
-        list: &mut TrackingList,
+        answers: impl FnOnce(&Asker, &ppstp::Request) -> ppstp::Response,
         out: &mut Outbox,
     ) -> Result<http::Response, Stopped> {
         self.check_head(request)?;
@@ -105,7 +119,7 @@ impl HttpDoor {
             _ => self.user(at, request, from)?,
         };
         let answer = match read_request(&request.body(), Profile::Examples) {
-            Ok(reading) => list.answer(at, &asker, &reading.message),
+            Ok(reading) => answers(&asker, &reading.message),
             Err(refusal) => {
                 out.note("refused", refusal.to_string());
                 refusal.response()
@@ -193,9 +207,9 @@ impl HttpDoor {
         let people = self.people.clone();
         if self.policy.believes_asserted_on_ut
             && let Some(identity) = request.header("X-3GPP-Asserted-Identity")
-            && let Some(person) = people.by_public(identity.trim().trim_matches('"'))
+            && let Some(asker) = people.asserted(identity.trim().trim_matches('"'), from.from)
         {
-            return Ok(person.seen_at(from.from));
+            return Ok(asker);
         }
         if !self.policy.proves_users
             && !request.has("Authorization")

@@ -486,7 +486,7 @@ impl IscDoor {
     /// A publication is over: its peer leaves, unless another publication speaks for it.
     fn withdrawn(&mut self, author: &Author, list: &mut TrackingList) {
         let mut others = self.publications.states();
-        let is_mine = list.owner(&author.peer_id) == Some(&author.owner);
+        let is_mine = list.owner(&author.peer_id) == Some(&*author.owner);
         if is_mine && !others.any(|other| other.peer_id == author.peer_id) {
             list.evict(&author.peer_id);
         }

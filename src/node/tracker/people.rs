@@ -55,9 +55,19 @@ pub(super) struct People {
     architecture: Architecture,
     has_tls: bool,
     trusts: &'static [Worth],
+    /// Whether whoever is asserted is a subscriber.
+    is_open: bool,
 }
 
 impl People {
+    /// No list of subscribers: whoever an authentication proxy asserts is a user of the service.
+    pub fn whoever_is_asserted(setup: &Setup) -> People {
+        People {
+            is_open: true,
+            ..People::new(setup)
+        }
+    }
+
     pub fn new(setup: &Setup) -> People {
         let mut persons = BTreeMap::new();
         let mut private = BTreeMap::new();
@@ -75,6 +85,7 @@ impl People {
             architecture: setup.architecture,
             has_tls: setup.tls,
             trusts: setup.trusts,
+            is_open: false,
         }
     }
 
@@ -86,6 +97,21 @@ impl People {
     /// By public identity: what the IMS core asserts.
     pub fn by_public(&self, identity: &str) -> Option<&Person> {
         self.persons.get(self.private.get(&bare(identity))?)
+    }
+
+    /// Whom an authentication proxy asserts by a public identity.
+    pub fn asserted(&self, identity: &str, from: SocketAddr) -> Option<Asker> {
+        let known = self.by_public(identity);
+        let known = known.map(|person| person.seen_at(from));
+        known.or_else(|| {
+            self.is_open.then(|| Asker {
+                owner: identity.into(),
+                role: PeerRole::User,
+                is_qualified: true,
+                identities: vec![identity.to_owned()],
+                seen: Some(from),
+            })
+        })
     }
 
     /// Whether a request for somebody comes straight from a node that is no part of the IMS core, so

@@ -4,13 +4,13 @@
 
 use super::{
     Answered, Asker, Empty, Excess, InvalidAction, Joined, KeptAliveBy, MOST_MEMBERSHIPS,
-    MOST_SWARMS, Membership, Reuse, TrackingList, Unqualified, kind, priority,
+    MOST_SWARMS, Membership, Reuse, TrackingList, Unqualified, kind,
 };
 use crate::{
     time::At,
     wire::ppstp::{
         AbilityNat, Action, ActionCds, AddressKind, Body, Connect, ErrorCode, Find, Listed,
-        PeerAddr, PeerCds, PeerInfo, PeerMode, PeerNum, PeerRole, Pieces, Request, Response, Stat,
+        PeerAddr, PeerCds, PeerMode, PeerNum, PeerRole, Pieces, Request, Response, Stat,
         StatReport, SwarmAction, SwarmResult,
     },
 };
@@ -79,7 +79,7 @@ impl TrackingList {
         {
             if answered.content == content {
                 let response = answered.response.clone();
-                if let Some(&peer) = self.peer_of.get(&*request.peer_id) {
+                if let Some(peer) = self.peer(&request.peer_id) {
                     self.touch(at, peer);
                 }
                 return Ok(response);
@@ -99,8 +99,8 @@ impl TrackingList {
         Ok(response)
     }
 
-    fn life(&self, peer_id: &str) -> Option<u64> {
-        self.peer_of.get(peer_id).map(|&peer| self.peers[peer].life)
+    fn life(&self, peer_id: &str) -> Option<u32> {
+        self.peer(peer_id).map(|peer| self.peers[peer].life)
     }
 
     fn connect(
@@ -130,7 +130,8 @@ impl TrackingList {
         let peer = known.unwrap_or_else(|| self.register(at, &request.peer_id, &asker.owner));
         self.touch(at, peer);
         if !connect.peer_addr.is_empty() {
-            self.peers[peer].addrs = self.listable(asker.role, connect);
+            let addrs = self.listable(asker.role, connect).into();
+            self.set_addrs(peer, addrs);
         }
         let valid = || {
             connect
@@ -187,8 +188,7 @@ impl TrackingList {
     }
 
     fn is_crowded(&self, asker: &Asker) -> bool {
-        let peers = self.peers_of_owner.get(&asker.owner);
-        peers.is_some_and(|peers| peers.len() >= self.rules.peers_per_owner)
+        self.owners.count(&asker.owner) >= self.rules.peers_per_owner
     }
 
     fn is_member(&self, peer: Option<u32>, swarm_id: &str) -> bool {
@@ -242,8 +242,8 @@ impl TrackingList {
         let (Some(&swarm), true) = (swarm, asker.role != PeerRole::User) else {
             return false;
         };
-        let mut own = self.peers_of_owner.get(&asker.owner).into_iter().flatten();
-        own.any(|&peer| Some(peer) != known && self.peers[peer].member_of(swarm).is_some())
+        let mut own = self.owners.peers(&asker.owner, &self.peers);
+        own.any(|peer| Some(peer) != known && self.peers[peer].member_of(swarm).is_some())
     }
 
     fn apply_join(&mut self, peer: u32, asker: &Asker, action: &SwarmAction) {
@@ -263,11 +263,10 @@ impl TrackingList {
         let cds = is_ours.then(|| self.described(asker, action.cds.as_ref()));
         let joined = Joined {
             mode: action.peer_mode,
-            priority: priority(asker.role),
-            entries: match self.may_be_told(asker) {
-                true => self.entries(peer, asker.role, cds),
-                false => Vec::new(),
-            },
+            role: asker.role,
+            // Nobody is listed by an address it did not give.
+            is_listed: self.may_be_told(asker) && self.peers[peer].addrs.len() > 0,
+            cds,
             pieces,
             holds_all,
         };
@@ -282,20 +281,6 @@ impl TrackingList {
                 Unqualified::HiddenOnUt => asker.seen.is_none(),
                 Unqualified::Listed => true,
             }
-    }
-
-    /// One entry an address. Nobody is listed by an address it did not give.
-    fn entries(&self, peer: u32, role: PeerRole, cds: Option<PeerCds>) -> Vec<Listed> {
-        let peer = &self.peers[peer];
-        let entries = peer.addrs.iter().zip(0..).map(|(addr, place)| PeerInfo {
-            peer_id: peer.id.to_string(),
-            peer_addr: PeerAddr {
-                priority: (priority(role) - place).max(0),
-                ..addr.clone()
-            },
-            cds: cds.clone(),
-        });
-        entries.map(Listed::from).collect()
     }
 
     /// How a peer is reached for pieces: under an identity of its own, at a URL that may be shown.
@@ -392,7 +377,7 @@ impl TrackingList {
             self.swarms[swarm].members[member as usize].holds_all = false;
             self.set_pieces(swarm, member, cds.pieces.clone());
         }
-        self.swarms[swarm].members[member as usize].counters = stat.into();
+        self.swarms[swarm].told[member as usize].counters = stat.into();
         true
     }
 
@@ -414,11 +399,11 @@ impl TrackingList {
             Body::StatReport(_) => self.rules.binds_reports,
             Body::Connect(_) | Body::Find(_) => self.rules.binds_peer_ids,
         };
-        match self.peer_of.get(&*request.peer_id) {
-            Some(&peer) if is_bound && self.peers[peer].owner != asker.owner => {
+        match self.peer(&request.peer_id) {
+            Some(peer) if is_bound && self.owners.name(self.peers[peer].owner) != &*asker.owner => {
                 Err(self.rules.taken)
             }
-            known => Ok(known.copied()),
+            known => Ok(known),
         }
     }
 
@@ -436,18 +421,29 @@ impl TrackingList {
     fn listing(&mut self, asker: Membership, most: Option<u64>) -> SwarmResult {
         let draw = self.random.next_u64();
         let count = most.unwrap_or(SAMPLE).min(self.rules.most_listed) as usize;
+        let rules = (self.rules.order, self.rules.covers);
+        // Taken out while the list is read.
+        let mut scratch = std::mem::take(&mut self.scratch);
         let swarm = &self.swarms[asker.swarm];
-        let (order, covers) = (self.rules.order, self.rules.covers);
-        let peers = self
-            .scratch
-            .choose(swarm, asker, count, (order, covers), draw);
-        let is_told = !peers.is_empty() || self.rules.empty == Empty::EmptyArray;
-        SwarmResult {
+        let member_of = |peer: u32| self.peers[peer].member_of(asker.swarm);
+        let chosen = scratch.choose(swarm, asker, count, rules, draw, &member_of);
+        let mut peers: Vec<Listed> = Vec::with_capacity(count);
+        let count_of = |index: &u32| self.entry_count(asker.swarm, *index);
+        let entry = |index, place| Listed::from(self.entry(asker.swarm, index, place));
+        peers.extend(chosen.clone().map(|index| entry(index, 0)));
+        // Further addresses, where there is room left.
+        let several = chosen.filter(|index| count_of(index) > 1);
+        let more = several.flat_map(|index| (1..count_of(&index)).map(move |place| (index, place)));
+        let room = count.saturating_sub(peers.len());
+        peers.extend(more.take(room).map(|(index, place)| entry(index, place)));
+        let result = SwarmResult {
             swarm_id: swarm.id.to_string(),
             successful: true,
-            peers: is_told.then_some(peers),
+            peers: (!peers.is_empty() || self.rules.empty == Empty::EmptyArray).then_some(peers),
             manifest: swarm.manifest.clone(),
-        }
+        };
+        self.scratch = scratch;
+        result
     }
 
     /// Where the asker was seen; not told to one behind STUN or TURN (RFC 7846 4.1.1).

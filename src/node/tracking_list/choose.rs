@@ -1,8 +1,8 @@
 //! Picks the peers that are told to an asker: first so that together they hold what it lacks, then by
-//! the order that the rules say. In a large swarm a random window stands for the whole.
+//! the order that the rules say. In a large swarm a random window stands for the whole, and beside it some holders of each piece.
 
-use super::{Membership, Order, Swarm};
-use crate::wire::ppstp::{Listed, Pieces};
+use super::{Membership, Order, Swarm, priority};
+use crate::wire::ppstp::Pieces;
 
 /// Memory that finding peers uses again and again.
 #[derive(Debug, Default)]
@@ -24,8 +24,9 @@ struct Candidate {
 const WINDOW: usize = 256;
 
 impl Scratch {
-    /// At most `count` entries of `swarm` for `asker`, a member of it; `draw` decides between equals. All
-    /// that is held is covered if `covers` says so.
+    /// At most `count` members of `swarm` for `asker`, who is one: their indexes, the preferred first. `draw`
+    /// decides between equals. All that is held is covered if `covers` says so. `member_of` says where in the
+    /// swarm a peer is.
     pub(super) fn choose(
         &mut self,
         swarm: &Swarm,
@@ -33,7 +34,8 @@ impl Scratch {
         count: usize,
         (order, covers): (Order, bool),
         draw: u64,
-    ) -> Vec<Listed> {
+        member_of: &dyn Fn(u32) -> Option<u32>,
+    ) -> impl Iterator<Item = u32> + Clone {
         let search = Search {
             swarm,
             asker: asker.member as usize,
@@ -43,23 +45,11 @@ impl Scratch {
         self.gather(&search);
         self.chosen.clear();
         if covers {
-            self.cover(&search, count);
+            self.cover(&search, count, member_of);
         }
         self.fill(count);
         self.chosen.sort_unstable_by_key(|candidate| candidate.rank);
-        let members = self
-            .chosen
-            .iter()
-            .map(|c| &swarm.members[c.member as usize]);
-        let mut listed = Vec::with_capacity(self.chosen.len());
-        listed.extend(members.clone().filter_map(|member| member.entry.clone()));
-        for further in members.flat_map(|member| &member.more) {
-            if listed.len() == count {
-                break;
-            }
-            listed.push(further.clone());
-        }
-        listed
+        self.chosen.iter().map(|candidate| candidate.member)
     }
 
     fn gather(&mut self, search: &Search<'_>) {
@@ -75,17 +65,18 @@ impl Scratch {
     }
 
     /// Takes holders of what the asker lacks, the rarest piece first, until all that is held is covered.
-    fn cover(&mut self, search: &Search<'_>, count: usize) {
+    fn cover(&mut self, search: &Search<'_>, count: usize, member_of: &dyn Fn(u32) -> Option<u32>) {
         let swarm = search.swarm;
         let own = &swarm.members[search.asker].pieces;
         let held = swarm
             .holders
             .iter()
             .zip(1..)
-            .filter(|(holders, _)| **holders > 0);
+            .filter(|(holders, _)| holders.count > 0);
         let wanted = held.filter(|(_, n)| !own.contains(*n));
         self.wanted.clear();
-        self.wanted.extend(wanted.map(|(&holders, n)| (holders, n)));
+        self.wanted
+            .extend(wanted.map(|(holders, n)| (holders.count, n)));
         self.wanted.sort_unstable();
         let mut covered = Pieces::new();
         for &(_, n) in &self.wanted {
@@ -102,8 +93,9 @@ impl Scratch {
                 .min_by_key(|(_, c)| c.rank);
             let found = match near {
                 Some((place, _)) => Some(self.candidates.swap_remove(place)),
-                None => (0..swarm.members.len())
-                    .filter_map(|index| search.candidate(index))
+                None => swarm.holders[n as usize - 1]
+                    .some()
+                    .filter_map(|peer| search.candidate(member_of(peer)? as usize))
                     .filter(holds)
                     .min_by_key(|candidate| candidate.rank),
             };
@@ -141,18 +133,15 @@ impl Search<'_> {
         let swarm = self.swarm;
         let member = &swarm.members[index];
         let is_useful = swarm.manifest.is_none() || !member.pieces.is_empty();
-        let is_listable = index != self.asker && member.entry.is_some() && is_useful;
+        let is_listable = index != self.asker && member.is_listed && is_useful;
         let weight = match self.order {
-            Order::Priority => -member.priority,
+            Order::Priority => -priority(member.role),
             Order::Rarest => {
                 let holders = member
                     .pieces
                     .iter()
-                    .map(|n| swarm.holders.get(n as usize - 1));
-                holders
-                    .flatten()
-                    .min()
-                    .map_or(i64::MAX, |&least| least.into())
+                    .map(|n| Some(swarm.holders.get(n as usize - 1)?.count));
+                holders.flatten().min().map_or(i64::MAX, i64::from)
             }
             Order::Shuffled => 0,
         };

@@ -1,11 +1,14 @@
 //! The Tracking List of the Tracker AS (TR 23.844 6.2): who holds which piece of what, until when.
 //!
 //! Pure: it is told the time, it knows no door. One implementation serves conformance and load, so the
-//! paths that every request takes search nothing and copy no text. Start at [`TrackingList::answer`];
-//! [`choose`] picks the peers that are listed.
+//! paths that every request takes search nothing, and what is kept of a peer is small: entries of lists are
+//! made when they are told, not kept. Start at [`TrackingList::answer`]; [`choose`] picks the peers that are
+//! listed, [`peers`] holds what is kept of each, [`owners`] whose they are.
 
 mod answer;
 mod choose;
+mod owners;
+mod peers;
 
 use std::{
     cmp::Reverse,
@@ -16,13 +19,19 @@ use std::{
     time::Duration,
 };
 
+use hashbrown::HashTable;
+
+use self::{
+    owners::Owners,
+    peers::{Addresses, Memberships, Told},
+};
 use super::setup::Content;
 use crate::{
     random::Random,
     time::At,
     wire::ppstp::{
-        AddressKind, ErrorCode, Listed, Manifest, ManifestPiece, PeerAddr, PeerInfo, PeerMode,
-        PeerRole, Pieces, Response, Stat,
+        AddressKind, ErrorCode, Manifest, ManifestPiece, PeerCds, PeerInfo, PeerMode, PeerRole,
+        Pieces, Response, Stat,
     },
 };
 
@@ -181,8 +190,8 @@ pub struct Asker {
 /// A peer that is no longer tracked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removed {
-    pub peer_id: Arc<str>,
-    pub owner: Arc<str>,
+    pub peer_id: Box<str>,
+    pub owner: Box<str>,
 }
 
 /// What a peer reported of one swarm; the units are those of [`Stat`].
@@ -210,35 +219,41 @@ impl From<&Stat> for Counters {
 pub struct TrackingList {
     rules: Rules,
     random: Random,
+    hasher: Seeded,
     peers: Slots<Peer>,
     swarms: Slots<Swarm>,
-    peer_of: HashMap<Arc<str>, u32, Seeded>,
-    swarm_of: HashMap<Arc<str>, u32, Seeded>,
-    peers_of_owner: HashMap<Arc<str>, Vec<u32>, Seeded>,
+    /// Keys of peers under their ids.
+    peer_of: HashTable<u32>,
+    swarm_of: HashMap<Box<str>, u32, Seeded>,
+    owners: Owners,
     /// One entry a peer: when it may be due, and in which life. A touched peer's entry is put off when
     /// it comes up.
-    deadlines: BinaryHeap<Reverse<(At, u32, u64)>>,
+    deadlines: BinaryHeap<Reverse<(At, u32, u32)>>,
     recent: Recent,
-    lives: u64,
+    /// Counts registrations, and begins again after 2³² of them.
+    lives: u32,
     revisions: u64,
     scratch: choose::Scratch,
 }
 
 #[derive(Debug)]
 struct Peer {
-    id: Arc<str>,
-    owner: Arc<str>,
+    id: Box<str>,
+    /// Key among the owners.
+    owner: u32,
+    /// The owner's peer that was registered next, or [`owners::NOBODY`].
+    next: u32,
     /// Tells this registration from an earlier one in the same slot.
-    life: u64,
+    life: u32,
     deadline: At,
     /// Kept at least until then, by a publication.
     keep_until: At,
-    /// The largest priority first.
-    addrs: Vec<PeerAddr>,
-    memberships: Vec<Membership>,
+    /// Those that may be listed, the largest priority first.
+    addrs: Addresses,
+    memberships: Memberships,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Membership {
     swarm: u32,
     /// Index among the swarm's members.
@@ -247,7 +262,7 @@ struct Membership {
 
 #[derive(Debug)]
 struct Swarm {
-    id: Arc<str>,
+    id: Box<str>,
     manifest: Option<Arc<Manifest>>,
     /// All pieces of the manifest; empty without one.
     numbers: Pieces,
@@ -255,22 +270,86 @@ struct Swarm {
     /// Grows with every change of what may be listed.
     revision: u64,
     members: Vec<Member>,
+    /// What is told of each member, at the member's index.
+    told: Vec<Told>,
     /// Holders of piece n at n - 1.
-    holders: Vec<u32>,
+    holders: Vec<Holders>,
 }
 
+/// Who may be listed for one piece.
+#[derive(Clone, Copy, Debug)]
+struct Holders {
+    count: u32,
+    /// Some of them, as peers: all if they are few. So a rare piece is found in a large swarm without a walk.
+    some: [u32; Holders::SOME],
+}
+
+impl Default for Holders {
+    fn default() -> Self {
+        Holders {
+            count: 0,
+            some: [owners::NOBODY; Holders::SOME],
+        }
+    }
+}
+
+impl Holders {
+    const SOME: usize = 4;
+
+    fn add(&mut self, peer: u32) {
+        self.count += 1;
+        self.keep(peer);
+    }
+
+    /// Keeps a holder in mind, if there is room.
+    fn keep(&mut self, peer: u32) {
+        if let Some(free) = self.some.iter_mut().find(|one| **one == owners::NOBODY) {
+            *free = peer;
+        }
+    }
+
+    /// Forgets a holder; false if there are others and none of them is known.
+    fn take(&mut self, peer: u32) -> bool {
+        self.count -= 1;
+        for one in self.some.iter_mut().filter(|one| **one == peer) {
+            *one = owners::NOBODY;
+        }
+        self.count == 0 || self.some().next().is_some()
+    }
+
+    fn some(&self) -> impl Iterator<Item = u32> {
+        self.some
+            .iter()
+            .copied()
+            .filter(|one| *one != owners::NOBODY)
+    }
+}
+
+impl Swarm {
+    /// Looks for holders of a piece of whom none is known any more: after as many have gone as are known at a time.
+    fn look_for_holders(&mut self, n: u32, but: u32) {
+        let holds = |member: &&Member| member.is_listed && member.pieces.contains(n);
+        let members = self.members.iter().filter(holds);
+        let found = members
+            .map(|member| member.peer)
+            .filter(|peer| *peer != but);
+        let found: Vec<u32> = found.take(Holders::SOME).collect();
+        let holders = &mut self.holders[n as usize - 1];
+        found.into_iter().for_each(|peer| holders.keep(peer));
+    }
+}
+
+/// What choosing peers looks at: small, since a swarm is walked.
 #[derive(Debug)]
 struct Member {
     peer: u32,
     mode: PeerMode,
-    priority: i64,
-    pieces: Pieces,
+    role: PeerRole,
     /// It joined as SEEDER and said nothing of pieces: it holds the content (RFC 7846 3.2.3).
     holds_all: bool,
-    entry: Option<Listed>,
-    /// One for each further address.
-    more: Vec<Listed>,
-    counters: Counters,
+    /// Whether others may be told of it: it may be, and gave an address when it joined.
+    is_listed: bool,
+    pieces: Pieces,
 }
 
 /// Bounds of ours.
@@ -283,11 +362,12 @@ impl TrackingList {
         TrackingList {
             rules,
             random: Random::new(seed),
+            hasher,
             peers: Slots::default(),
             swarms: Slots::default(),
-            peer_of: HashMap::with_hasher(hasher),
+            peer_of: HashTable::new(),
             swarm_of: HashMap::with_hasher(hasher),
-            peers_of_owner: HashMap::with_hasher(hasher),
+            owners: Owners::new(hasher),
             deadlines: BinaryHeap::new(),
             recent: Recent::new(hasher),
             lives: 0,
@@ -307,8 +387,17 @@ impl TrackingList {
 
     /// Removes every peer whose track timer has fired, from all its swarms (RFC 7846 2.3.2 D).
     pub fn expire(&mut self, at: At) -> Vec<Removed> {
+        self.expire_some(at, usize::MAX)
+    }
+
+    /// The same, but looks at no more than `most` timers, so that nobody waits for it; what is left over is
+    /// removed by the next call.
+    pub fn expire_some(&mut self, at: At, most: usize) -> Vec<Removed> {
         let mut removed = Vec::new();
-        while let Some(&Reverse((due, key, life))) = self.deadlines.peek() {
+        for _ in 0..most {
+            let Some(&Reverse((due, key, life))) = self.deadlines.peek() else {
+                break;
+            };
             if due > at {
                 break;
             }
@@ -333,31 +422,31 @@ impl TrackingList {
 
     /// Removes a peer, whoever owns it.
     pub fn evict(&mut self, peer_id: &str) -> Option<Removed> {
-        let key = *self.peer_of.get(peer_id)?;
+        let key = self.peer(peer_id)?;
         Some(self.remove(key))
     }
 
     /// Removes every peer of an owner.
     pub fn evict_owner(&mut self, owner: &str) -> Vec<Removed> {
-        let keys = self.peers_of_owner.get(owner).cloned().unwrap_or_default();
+        let keys: Vec<u32> = self.owners.peers(owner, &self.peers).collect();
         keys.into_iter().map(|key| self.remove(key)).collect()
     }
 
     /// Keeps a tracked peer at least until `until`, whatever the track timer says.
     pub fn keep_until(&mut self, peer_id: &str, until: At) {
-        if let Some(&key) = self.peer_of.get(peer_id) {
+        if let Some(key) = self.peer(peer_id) {
             self.peers[key].keep_until = until;
         }
     }
 
     pub fn is_tracking(&self, peer_id: &str) -> bool {
-        self.peer_of.contains_key(peer_id)
+        self.peer(peer_id).is_some()
     }
 
     /// Whose peer id this is, while it is tracked.
-    pub fn owner(&self, peer_id: &str) -> Option<&Arc<str>> {
-        let key = *self.peer_of.get(peer_id)?;
-        Some(&self.peers[key].owner)
+    pub fn owner(&self, peer_id: &str) -> Option<&str> {
+        let key = self.peer(peer_id)?;
+        Some(self.owners.name(self.peers[key].owner))
     }
 
     /// A number that grows with each change of what may be listed of a swarm; 0 if there is none.
@@ -377,7 +466,7 @@ impl TrackingList {
     /// The last statistics a peer gave for a swarm it is in.
     pub fn counters(&self, peer_id: &str, swarm_id: &str) -> Option<Counters> {
         let (swarm, member) = self.membership(peer_id, swarm_id)?;
-        Some(self.swarms[swarm].members[member as usize].counters)
+        Some(self.swarms[swarm].told[member as usize].counters)
     }
 
     /// Whether a peer is in a swarm, and how.
@@ -400,49 +489,54 @@ impl TrackingList {
         self.swarm_of.len()
     }
 
+    /// The key of a tracked peer.
+    fn peer(&self, peer_id: &str) -> Option<u32> {
+        let hash = self.hasher.hash_one(peer_id);
+        let is_it = |key: &u32| &*self.peers[*key].id == peer_id;
+        self.peer_of.find(hash, is_it).copied()
+    }
+
     fn membership(&self, peer_id: &str, swarm_id: &str) -> Option<(u32, u32)> {
         let swarm = *self.swarm_of.get(swarm_id)?;
-        let peer = &self.peers[*self.peer_of.get(peer_id)?];
+        let peer = &self.peers[self.peer(peer_id)?];
         peer.member_of(swarm).map(|member| (swarm, member))
     }
 
-    fn register(&mut self, at: At, peer_id: &str, owner: &Arc<str>) -> u32 {
-        self.lives += 1;
-        let id: Arc<str> = peer_id.into();
+    fn register(&mut self, at: At, peer_id: &str, owner: &str) -> u32 {
+        self.lives = self.lives.wrapping_add(1);
         let deadline = at + self.rules.track_timeout;
+        let owner = self.owners.open(owner);
         let key = self.peers.insert(Peer {
-            id: id.clone(),
-            owner: owner.clone(),
+            id: peer_id.into(),
+            owner,
+            next: owners::NOBODY,
             life: self.lives,
             deadline,
             keep_until: At::ZERO,
-            addrs: Vec::new(),
-            memberships: Vec::new(),
+            addrs: Addresses::None,
+            memberships: Memberships::default(),
         });
-        self.peer_of.insert(id, key);
-        self.peers_of_owner
-            .entry(owner.clone())
-            .or_default()
-            .push(key);
+        self.owners.add(owner, key, &mut self.peers);
+        let (hasher, peers) = (self.hasher, &self.peers);
+        let hash = |key: &u32| hasher.hash_one(&*peers[*key].id);
+        self.peer_of.insert_unique(hash(&key), key, hash);
         self.deadlines.push(Reverse((deadline, key, self.lives)));
         key
     }
 
     fn remove(&mut self, key: u32) -> Removed {
-        while let Some(&Membership { swarm, .. }) = self.peers[key].memberships.last() {
+        while let Some(Membership { swarm, .. }) = self.peers[key].memberships.last() {
             self.leave(key, swarm);
         }
-        let peer = self.peers.remove(key);
-        self.peer_of.remove(&peer.id);
-        if let Some(keys) = self.peers_of_owner.get_mut(&peer.owner) {
-            keys.retain(|&other| other != key);
-            if keys.is_empty() {
-                self.peers_of_owner.remove(&peer.owner);
-            }
+        let hash = self.hasher.hash_one(&*self.peers[key].id);
+        if let Ok(entry) = self.peer_of.find_entry(hash, |other| *other == key) {
+            entry.remove();
         }
+        let owner = self.owners.take(key, &mut self.peers);
+        let peer = self.peers.remove(key);
         Removed {
             peer_id: peer.id,
-            owner: peer.owner,
+            owner,
         }
     }
 
@@ -455,17 +549,17 @@ impl TrackingList {
             return swarm;
         }
         self.revisions += 1;
-        let id: Arc<str> = swarm_id.into();
         let swarm = self.swarms.insert(Swarm {
-            id: id.clone(),
+            id: swarm_id.into(),
             manifest: None,
             numbers: Pieces::new(),
             is_provisioned: false,
             revision: self.revisions,
             members: Vec::new(),
+            told: Vec::new(),
             holders: Vec::new(),
         });
-        self.swarm_of.insert(id, swarm);
+        self.swarm_of.insert(swarm_id.into(), swarm);
         swarm
     }
 
@@ -492,29 +586,83 @@ impl TrackingList {
             None => {
                 let member = at.members.len() as u32;
                 peer.memberships.push(Membership { swarm, member });
-                at.members.push(Member {
-                    peer: key,
-                    mode: joined.mode,
-                    priority: 0,
-                    pieces: Pieces::new(),
-                    holds_all: false,
-                    entry: None,
-                    more: Vec::new(),
-                    counters: Counters::default(),
-                });
+                peers::push(
+                    &mut at.members,
+                    Member {
+                        peer: key,
+                        mode: joined.mode,
+                        role: joined.role,
+                        holds_all: false,
+                        is_listed: false,
+                        pieces: Pieces::new(),
+                    },
+                );
+                peers::push(&mut at.told, Told::default());
                 member
             }
         };
         let known = at.members[index as usize].pieces.clone();
         self.set_pieces(swarm, index, Pieces::new());
-        let member = &mut self.swarms[swarm].members[index as usize];
+        let at = &mut self.swarms[swarm];
+        let member = &mut at.members[index as usize];
         member.mode = joined.mode;
-        member.priority = joined.priority;
+        member.role = joined.role;
         member.holds_all = joined.holds_all;
-        let mut entries = joined.entries.into_iter();
-        member.entry = entries.next();
-        member.more = entries.collect();
+        member.is_listed = joined.is_listed;
+        let told = &mut at.told[index as usize];
+        let counters = told.counters;
+        *told = Told::of(joined.cds.as_ref());
+        told.counters = counters;
         self.set_pieces(swarm, index, joined.pieces.unwrap_or(known));
+    }
+
+    /// In how many entries a member is told to others: one an address, none if it may not be told.
+    fn entry_count(&self, swarm: u32, index: u32) -> usize {
+        let at = &self.swarms[swarm];
+        let member = &at.members[index as usize];
+        match member.is_listed {
+            true => self.addrs(member, &at.told[index as usize]).len(),
+            false => 0,
+        }
+    }
+
+    /// The entry that tells of a member by its address at `place`.
+    fn entry(&self, swarm: u32, index: u32, place: usize) -> PeerInfo {
+        let at = &self.swarms[swarm];
+        let member = &at.members[index as usize];
+        let told = &at.told[index as usize];
+        let priority = (priority(member.role) - place as i64).max(0);
+        PeerInfo {
+            peer_id: self.peers[member.peer].id.to_string(),
+            peer_addr: self.addrs(member, told).listed(place, priority),
+            cds: told.has_cds().then(|| PeerCds {
+                sip_uri: told.sip_uri().map(str::to_owned),
+                url: told.url().map(str::to_owned),
+                pieces: member.pieces.clone(),
+                role: Some(member.role),
+            }),
+        }
+    }
+
+    /// The addresses a member is listed by.
+    fn addrs<'a>(&'a self, member: &Member, told: &'a Told) -> &'a Addresses {
+        told.own_addrs().unwrap_or(&self.peers[member.peer].addrs)
+    }
+
+    /// Gives a peer other addresses; where it is a member already, it stays listed by those it joined with.
+    fn set_addrs(&mut self, key: u32, addrs: Addresses) {
+        let peer = &mut self.peers[key];
+        if peer.addrs == addrs {
+            return;
+        }
+        let before = std::mem::replace(&mut peer.addrs, addrs);
+        for membership in peer.memberships.iter() {
+            let at = &mut self.swarms[membership.swarm];
+            let place = membership.member as usize;
+            if at.members[place].is_listed {
+                at.told[place].keep_addrs(&before);
+            }
+        }
     }
 
     /// Takes a peer out of a swarm; an empty swarm that nobody provisioned is forgotten.
@@ -523,16 +671,19 @@ impl TrackingList {
             return;
         };
         self.set_pieces(swarm, index, Pieces::new());
-        self.peers[key].memberships.retain(|m| m.swarm != swarm);
+        self.peers[key].memberships.remove(swarm);
         let at = &mut self.swarms[swarm];
         at.members.swap_remove(index as usize);
+        at.told.swap_remove(index as usize);
         self.revisions += 1;
         at.revision = self.revisions;
-        if let Some(moved) = at.members.get(index as usize) {
-            let memberships = &mut self.peers[moved.peer].memberships;
-            for membership in memberships.iter_mut().filter(|m| m.swarm == swarm) {
-                membership.member = index;
-            }
+        if at.members.len() > index as usize {
+            let moved = Membership {
+                swarm,
+                member: index,
+            };
+            let peer = at.members[index as usize].peer;
+            self.peers[peer].memberships.moved(moved);
         } else if at.members.is_empty() && !at.is_provisioned {
             let gone = self.swarms.remove(swarm);
             self.swarm_of.remove(&gone.id);
@@ -546,30 +697,23 @@ impl TrackingList {
         if member.pieces == pieces {
             return;
         }
-        if member.entry.is_some() {
-            for n in member.pieces.iter() {
-                at.holders[n as usize - 1] -= 1;
+        let (peer, is_listed) = (member.peer, member.is_listed);
+        let before = std::mem::replace(&mut member.pieces, pieces.clone());
+        if is_listed {
+            for n in before.iter() {
+                let is_known = at.holders[n as usize - 1].take(peer);
+                if !is_known {
+                    at.look_for_holders(n, peer);
+                }
             }
             for n in pieces.iter() {
                 let place = n as usize - 1;
                 if at.holders.len() <= place {
-                    at.holders.resize(place + 1, 0);
+                    at.holders.resize(place + 1, Holders::default());
                 }
-                at.holders[place] += 1;
+                at.holders[place].add(peer);
             }
         }
-        let entries = member.entry.iter_mut().chain(&mut member.more);
-        for entry in entries {
-            let is_stale = entry.cds.as_ref().is_some_and(|cds| cds.pieces != pieces);
-            if is_stale {
-                let mut info = PeerInfo::clone(entry);
-                if let Some(cds) = &mut info.cds {
-                    cds.pieces = pieces.clone();
-                }
-                *entry = info.into();
-            }
-        }
-        member.pieces = pieces;
         self.revisions += 1;
         at.revision = self.revisions;
     }
@@ -578,21 +722,21 @@ impl TrackingList {
 /// What a JOIN says of a member.
 struct Joined {
     mode: PeerMode,
-    priority: i64,
+    role: PeerRole,
     /// `None`: what was known before stays.
     pieces: Option<Pieces>,
     holds_all: bool,
-    /// One for each address, the preferred first.
-    entries: Vec<Listed>,
+    is_listed: bool,
+    /// How it is reached for pieces, its pieces left out.
+    cds: Option<PeerCds>,
 }
 
 impl Peer {
     /// Its index among the swarm's members.
     fn member_of(&self, swarm: u32) -> Option<u32> {
-        self.memberships
-            .iter()
-            .find(|membership| membership.swarm == swarm)
-            .map(|membership| membership.member)
+        let mut memberships = self.memberships.iter();
+        let membership = memberships.find(|membership| membership.swarm == swarm)?;
+        Some(membership.member)
     }
 }
 
@@ -708,6 +852,8 @@ struct Recent {
     hasher: Seeded,
     answers: HashMap<u64, Answered, Seeded>,
     order: VecDeque<(At, u64)>,
+    /// Peers listed in the answers that are kept, and one for each answer.
+    weight: usize,
 }
 
 #[derive(Debug)]
@@ -715,12 +861,21 @@ struct Answered {
     /// Hash of the request.
     content: u64,
     /// The registration it left behind, if any: in another life the answer is void.
-    life: Option<u64>,
+    life: Option<u32>,
     until: At,
     response: Response,
 }
 
+impl Answered {
+    fn weight(&self) -> usize {
+        let results = self.response.swarm_result.iter();
+        let listed = results.filter_map(|result| result.peers.as_ref());
+        1 + listed.map(Vec::len).sum::<usize>()
+    }
+}
+
 impl Recent {
+    /// The most peers in answers that are kept: bounds their memory, about 30 MB.
     const MOST: usize = 1 << 16;
 
     fn new(hasher: Seeded) -> Recent {
@@ -728,6 +883,7 @@ impl Recent {
             hasher,
             answers: HashMap::with_hasher(hasher),
             order: VecDeque::new(),
+            weight: 0,
         }
     }
 
@@ -743,16 +899,19 @@ impl Recent {
 
     fn put(&mut self, at: At, key: u64, answered: Answered) {
         while let Some(&(until, old)) = self.order.front() {
-            if until > at && self.order.len() < Recent::MOST {
+            if until > at && self.weight < Recent::MOST {
                 break;
             }
             self.order.pop_front();
             if self.answers.get(&old).is_some_and(|a| a.until <= until) {
-                self.answers.remove(&old);
+                let gone = self.answers.remove(&old);
+                self.weight -= gone.map_or(0, |answered| answered.weight());
             }
         }
         self.order.push_back((answered.until, key));
-        self.answers.insert(key, answered);
+        self.weight += answered.weight();
+        let replaced = self.answers.insert(key, answered);
+        self.weight -= replaced.map_or(0, |answered| answered.weight());
     }
 }
 

@@ -4,7 +4,8 @@ use proptest::{collection::vec, prelude::*};
 
 use super::*;
 use crate::wire::ppstp::{
-    Action, ActionCds, Body, Connect, Find, PeerNum, Request, StatCds, StatReport, SwarmAction,
+    Action, ActionCds, Body, Connect, Find, Listed, PeerAddr, PeerNum, Request, StatCds,
+    StatReport, SwarmAction,
 };
 
 fn at(seconds: u64) -> At {
@@ -226,6 +227,36 @@ fn a_rare_holder_in_a_large_swarm_is_found() {
     assert_eq!(20, all.len());
     let pieces: BTreeSet<u32> = all.into_iter().flat_map(|(_, n)| n).collect();
     assert_eq!(BTreeSet::from([1, 2, 3]), pieces);
+}
+
+#[test]
+fn a_rare_holder_is_found_after_those_that_were_known_have_gone() {
+    let mut list = list();
+    for n in 0..2_000 {
+        let name = format!("p{n}");
+        // Piece 3 is held by eight peers at the far end only.
+        let pieces: &[u32] = if n >= 1_992 { &[3] } else { &[1, 2] };
+        let body = connect(1, vec![join("movie", PeerMode::Seeder, pieces)]);
+        list.answer(at(0), &user(&name), &request(&name, "t", body));
+    }
+    for gone in 1_992..2_000 {
+        let answer = list.answer(
+            at(1),
+            &user("p0"),
+            &request("p0", "u", find("movie", Some(5))),
+        );
+        let holders = listed(&answer)
+            .into_iter()
+            .filter(|(_, pieces)| pieces == &[3]);
+        assert!(holders.count() > 0, "with p{gone} still there");
+        list.evict(&format!("p{gone}"));
+    }
+    let answer = list.answer(
+        at(1),
+        &user("p0"),
+        &request("p0", "u", find("movie", Some(5))),
+    );
+    assert!(listed(&answer).iter().all(|(_, pieces)| pieces == &[1, 2]));
 }
 
 #[test]

@@ -10,12 +10,7 @@ mod pieces;
 mod read;
 mod write;
 
-use std::{
-    fmt,
-    net::IpAddr,
-    ops::Deref,
-    sync::{Arc, OnceLock},
-};
+use std::{fmt, net::IpAddr, ops::Deref, sync::Arc};
 
 pub use pieces::Pieces;
 pub use read::{read, read_request, read_response};
@@ -317,21 +312,21 @@ pub struct PeerInfo {
     pub cds: Option<PeerCds>,
 }
 
-/// A [`PeerInfo`] that many lists share: cheap to clone, written once.
-#[derive(Clone)]
-pub struct Listed(Arc<(PeerInfo, OnceLock<Box<str>>)>);
+/// A [`PeerInfo`] that several lists share: cheap to clone.
+#[derive(Clone, Eq)]
+pub struct Listed(Arc<PeerInfo>);
 
 impl Deref for Listed {
     type Target = PeerInfo;
 
     fn deref(&self) -> &PeerInfo {
-        &self.0.0
+        &self.0
     }
 }
 
 impl From<PeerInfo> for Listed {
     fn from(info: PeerInfo) -> Listed {
-        Listed(Arc::new((info, OnceLock::new())))
+        Listed(Arc::new(info))
     }
 }
 
@@ -340,8 +335,6 @@ impl PartialEq for Listed {
         Arc::ptr_eq(&self.0, &other.0) || **self == **other
     }
 }
-
-impl Eq for Listed {}
 
 impl fmt::Debug for Listed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

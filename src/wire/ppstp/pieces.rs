@@ -8,7 +8,40 @@ pub struct Pieces {
     /// Pieces 1 to 64, the lowest bit first.
     low: u64,
     /// Pieces from 65 on; never ends with an empty word.
-    high: Vec<u64>,
+    high: High,
+}
+
+/// Words that most sets do without: one pointer then.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+struct High(Option<Box<Words>>);
+
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+struct Words(Vec<u64>);
+
+impl High {
+    fn words(&self) -> &[u64] {
+        self.0.as_ref().map_or(&[], |words| &words.0)
+    }
+
+    fn words_mut(&mut self) -> &mut [u64] {
+        self.0.as_mut().map_or(&mut [], |words| &mut words.0)
+    }
+
+    fn grow(&mut self, length: usize) {
+        if self.words().len() < length {
+            self.0.get_or_insert_default().0.resize(length, 0);
+        }
+    }
+
+    fn trim(&mut self) {
+        let Some(words) = &mut self.0 else { return };
+        while words.0.last() == Some(&0) {
+            words.0.pop();
+        }
+        if words.0.is_empty() {
+            self.0 = None;
+        }
+    }
 }
 
 impl Pieces {
@@ -18,7 +51,7 @@ impl Pieces {
     pub const fn new() -> Pieces {
         Pieces {
             low: 0,
-            high: Vec::new(),
+            high: High(None),
         }
     }
 
@@ -33,10 +66,8 @@ impl Pieces {
             1..=64 => self.low |= 1 << (n - 1),
             65..=Pieces::LARGEST => {
                 let (word, bit) = place(n);
-                if self.high.len() <= word {
-                    self.high.resize(word + 1, 0);
-                }
-                self.high[word] |= bit;
+                self.high.grow(word + 1);
+                self.high.words_mut()[word] |= bit;
             }
             _ => return false,
         }
@@ -48,10 +79,10 @@ impl Pieces {
             1..=64 => self.low &= !(1 << (n - 1)),
             65..=Pieces::LARGEST => {
                 let (word, bit) = place(n);
-                if let Some(word) = self.high.get_mut(word) {
+                if let Some(word) = self.high.words_mut().get_mut(word) {
                     *word &= !bit;
                 }
-                self.trim();
+                self.high.trim();
             }
             _ => {}
         }
@@ -62,14 +93,17 @@ impl Pieces {
             1..=64 => self.low & 1 << (n - 1) != 0,
             65..=Pieces::LARGEST => {
                 let (word, bit) = place(n);
-                self.high.get(word).is_some_and(|word| word & bit != 0)
+                self.high
+                    .words()
+                    .get(word)
+                    .is_some_and(|word| word & bit != 0)
             }
             _ => false,
         }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.low == 0 && self.high.is_empty()
+        self.low == 0 && self.high.words().is_empty()
     }
 
     /// How many pieces.
@@ -84,26 +118,24 @@ impl Pieces {
 
     /// Whether every piece is in `other`.
     pub fn is_within(&self, other: &Pieces) -> bool {
-        self.high.len() <= other.high.len()
+        self.high.words().len() <= other.high.words().len()
             && self.words().zip(other.words()).all(|(a, b)| a & !b == 0)
     }
 
     /// Takes away what `other` holds.
     pub fn subtract(&mut self, other: &Pieces) {
         self.low &= !other.low;
-        for (mine, theirs) in self.high.iter_mut().zip(&other.high) {
+        for (mine, theirs) in self.high.words_mut().iter_mut().zip(other.high.words()) {
             *mine &= !theirs;
         }
-        self.trim();
+        self.high.trim();
     }
 
     /// Adds what `other` holds.
     pub fn extend(&mut self, other: &Pieces) {
         self.low |= other.low;
-        if self.high.len() < other.high.len() {
-            self.high.resize(other.high.len(), 0);
-        }
-        for (mine, theirs) in self.high.iter_mut().zip(&other.high) {
+        self.high.grow(other.high.words().len());
+        for (mine, theirs) in self.high.words_mut().iter_mut().zip(other.high.words()) {
             *mine |= theirs;
         }
     }
@@ -121,13 +153,7 @@ impl Pieces {
     }
 
     fn words(&self) -> impl Iterator<Item = u64> + '_ {
-        std::iter::once(self.low).chain(self.high.iter().copied())
-    }
-
-    fn trim(&mut self) {
-        while self.high.last() == Some(&0) {
-            self.high.pop();
-        }
+        std::iter::once(self.low).chain(self.high.words().iter().copied())
     }
 }
 

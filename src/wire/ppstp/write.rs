@@ -1,11 +1,11 @@
 //! Writes PPSTP as the grammar of RFC 7846 3.2 and 3.3 has it: arrays where it says arrays, numbers where
 //! it says numbers, members in its order, compact. The `cds` members come last in their object.
 
-use std::fmt::{Display, Write};
+use std::fmt::Write;
 
 use super::{
-    ActionCds, Body, Connect, ErrorCode, Find, Listed, Manifest, Message, PeerAddr, PeerCds,
-    PeerInfo, PeerNum, Pieces, Request, Response, Stat, StatCds, SwarmAction, SwarmResult, VERSION,
+    ActionCds, Body, Connect, ErrorCode, Find, Manifest, Message, PeerAddr, PeerCds, PeerInfo,
+    PeerNum, Pieces, Request, Response, Stat, StatCds, SwarmAction, SwarmResult, VERSION,
 };
 
 impl Message {
@@ -68,17 +68,6 @@ impl Response {
         }
         json.raw("}}");
         json.text
-    }
-}
-
-impl Listed {
-    /// Its JSON text, written when first asked for.
-    pub(super) fn json(&self) -> &str {
-        self.0.1.get_or_init(|| {
-            let mut json = Writer::new(320);
-            json.peer_info(self);
-            json.text.into_boxed_str()
-        })
     }
 }
 
@@ -150,7 +139,8 @@ impl Writer {
         let kind = if addr.ip.is_ipv4() { "ipv4" } else { "ipv6" };
         self.raw("{\"ip_address\":{");
         self.string("address_type", kind);
-        self.string("address", &addr.ip.to_string());
+        self.name("address");
+        write!(self.text, "\"{}\"", addr.ip).expect("a String takes everything");
         self.raw("}");
         self.integer("port", addr.port);
         self.integer("priority", addr.priority);
@@ -186,7 +176,7 @@ impl Writer {
             self.name("peer_group");
             self.raw("{");
             self.name("peer_info");
-            self.list(peers, |json, peer| json.raw(peer.json()));
+            self.list(peers, |json, peer| json.peer_info(peer));
             self.raw("}");
         }
         if let Some(manifest) = &result.manifest {
@@ -285,13 +275,29 @@ impl Writer {
         self.text.push_str("\":");
     }
 
-    fn integer(&mut self, name: &str, value: impl Display) {
+    fn integer(&mut self, name: &str, value: impl Into<i128>) {
         self.name(name);
         self.number(value);
     }
 
-    fn number(&mut self, value: impl Display) {
-        write!(self.text, "{value}").expect("a String takes everything");
+    fn number(&mut self, value: impl Into<i128>) {
+        let value: i128 = value.into();
+        let Ok(mut rest) = u64::try_from(value) else {
+            write!(self.text, "{value}").expect("a String takes everything");
+            return;
+        };
+        let mut digits = [0; 20];
+        let mut first = digits.len();
+        loop {
+            first -= 1;
+            digits[first] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        let digits = std::str::from_utf8(&digits[first..]).expect("digits are ASCII");
+        self.text.push_str(digits);
     }
 
     fn string(&mut self, name: &str, value: &str) {

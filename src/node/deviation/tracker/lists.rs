@@ -282,6 +282,12 @@ pub const TABLE: &[Deviation] = &[
         }),
     ),
     row(
+        "tracker-lists-nobody",
+        "TRK-028",
+        "answers every question for peers with an empty list",
+        How::Setup(|setup| setup.policy.tracker.most_listed = 0),
+    ),
+    row(
         "tracker-reads-no-announcements",
         "TRK-028",
         "lists nobody who announced itself on the dedicated interface",

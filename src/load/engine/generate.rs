@@ -1,0 +1,529 @@
+//! Asks what is due when it is due, whatever the answers: one lane a core, each with its part of the arrivals
+//! and connections of its own. How late a question is taken up is measured for each.
+
+use std::{
+    collections::VecDeque,
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use bytes::BytesMut;
+
+use super::{
+    clock::Clock,
+    machine,
+    ready::{Event, Interest, Ready},
+};
+use crate::{
+    load::{
+        journey::{Asked, Depth, Journey},
+        record::{Counts, Record},
+        schedule::Arrival,
+    },
+    time::At,
+    wire::{Framed, http},
+};
+
+/// How every lane asks.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    pub target: SocketAddr,
+    /// Connections of a lane.
+    pub connections: usize,
+    /// Questions on their way on one connection.
+    pub pipeline: usize,
+    /// A right answer that takes longer than this from its intended start is late.
+    pub limit: Duration,
+    /// What takes longer than this is given up.
+    pub patience: Duration,
+    /// One answer in so many is read whole.
+    pub read_whole: u64,
+    /// Arrivals that may wait for a connection.
+    pub waiting_room: usize,
+    /// Arrivals before this are asked and judged, and no part of any figure.
+    pub warm_up: Duration,
+    pub clock: Clock,
+    /// When the schedule begins.
+    pub begin: At,
+    pub stop: Arc<AtomicBool>,
+}
+
+/// What one lane has seen, apart from its seconds.
+#[derive(Clone, Debug, Default)]
+pub struct LaneReport {
+    /// Of all arrivals, the warm-up included.
+    pub all: Counts,
+    /// Of the measured time, by kind of question: offered and inadequately handled.
+    pub kinds: Vec<(u64, u64)>,
+    /// Share of the time on its core, and share in which it had none.
+    pub busy: f64,
+    pub starved: f64,
+    /// Seconds in which it had none.
+    pub waited: f64,
+    /// The first of what was wrong.
+    pub examples: Vec<String>,
+    /// Connections that ended before we were done.
+    pub lost_connections: u64,
+    pub is_cut_short: bool,
+}
+
+/// One core's part.
+pub struct Lane<J: Journey> {
+    pub arrivals: Vec<Arrival<J::Ask>>,
+    pub journey: J,
+    pub core: Option<usize>,
+}
+
+/// Examples of what is wrong that a lane keeps.
+const EXAMPLES: usize = 5;
+
+/// How often the seconds are handed over, and silence is looked for.
+const HAND_OVER: Duration = Duration::from_millis(250);
+
+impl<J: Journey> Lane<J> {
+    /// Asks everything, and hands over what it saw a few times a second.
+    pub fn run(self, manner: &Manner, seen: &mpsc::Sender<Record>) -> io::Result<LaneReport> {
+        machine::stay_on(&self.core.into_iter().collect::<Vec<_>>());
+        let mut running = Running::new(self, manner)?;
+        running.run(seen)?;
+        Ok(running.report)
+    }
+}
+
+struct Running<'m, J: Journey> {
+    manner: &'m Manner,
+    journey: J,
+    arrivals: Vec<Arrival<J::Ask>>,
+    /// The next arrival.
+    next: usize,
+    /// Due, and without a connection.
+    waiting: VecDeque<Arrival<J::Ask>>,
+    connections: Vec<Connection<J::Ask>>,
+    /// A number of a connection for each further question it may take.
+    room: VecDeque<usize>,
+    in_flight: usize,
+    ready: Ready,
+    record: Record,
+    report: LaneReport,
+    scratch: Box<[u8]>,
+}
+
+struct Connection<A> {
+    /// `None`: it could not be made again, and is tried later.
+    stream: Option<TcpStream>,
+    input: BytesMut,
+    out: Vec<u8>,
+    flights: VecDeque<Flight<A>>,
+    is_waiting_to_write: bool,
+}
+
+/// A question on its way.
+#[derive(Clone, Copy)]
+struct Flight<A> {
+    arrival: Arrival<A>,
+    sent: At,
+}
+
+impl<'m, J: Journey> Running<'m, J> {
+    fn new(lane: Lane<J>, manner: &'m Manner) -> io::Result<Running<'m, J>> {
+        let mut running = Running {
+            manner,
+            journey: lane.journey,
+            arrivals: lane.arrivals,
+            next: 0,
+            waiting: VecDeque::with_capacity(1024),
+            connections: Vec::new(),
+            room: VecDeque::new(),
+            in_flight: 0,
+            ready: Ready::new()?,
+            record: Record::default(),
+            report: LaneReport {
+                kinds: vec![(0, 0); J::KINDS.len()],
+                ..LaneReport::default()
+            },
+            scratch: vec![0; 256 << 10].into(),
+        };
+        for index in 0..manner.connections.max(1) {
+            running.connections.push(Connection {
+                stream: None,
+                input: BytesMut::new(),
+                out: Vec::new(),
+                flights: VecDeque::new(),
+                is_waiting_to_write: false,
+            });
+            running.connect(index)?;
+        }
+        // Every connection takes one question before any takes two.
+        for _ in 0..manner.pipeline.max(1) {
+            running.room.extend(0..running.connections.len());
+        }
+        Ok(running)
+    }
+
+    fn connect(&mut self, index: usize) -> io::Result<()> {
+        let stream = TcpStream::connect_timeout(&self.manner.target, Duration::from_secs(1))?;
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        self.ready.add(&stream, index as u64, Interest::Read)?;
+        let connection = &mut self.connections[index];
+        connection.stream = Some(stream);
+        connection.input.clear();
+        connection.out.clear();
+        connection.is_waiting_to_write = false;
+        Ok(())
+    }
+
+    fn now(&self) -> At {
+        self.manner.clock.now()
+    }
+
+    /// When an arrival is meant to be sent, on the clock.
+    fn intended(&self, arrival: &Arrival<J::Ask>) -> At {
+        self.manner.begin + Duration::from_nanos(arrival.at.as_nanos())
+    }
+
+    fn run(&mut self, seen: &mpsc::Sender<Record>) -> io::Result<()> {
+        let mut events: Vec<Event> = Vec::new();
+        let mut handed_over = self.now();
+        let (mut cpu, mut waited, mut begun) = (None, Duration::ZERO, self.now());
+        loop {
+            let now = self.now();
+            if cpu.is_none() && now >= self.manner.begin {
+                (cpu, waited, begun) = (Some(machine::thread_cpu()), machine::thread_waited(), now);
+            }
+            self.take_up();
+            if now.since(handed_over) >= HAND_OVER {
+                handed_over = now;
+                self.give_up(now);
+                self.hand_over(seen);
+            }
+            if self.is_done(now) {
+                break;
+            }
+            self.ready.wait(self.pause(), &mut events)?;
+            for event in &events {
+                self.event(*event)?;
+                // Answers wait in their buffers, arrivals do not.
+                self.take_up();
+            }
+        }
+        self.end();
+        let wall = self.now().since(begun).as_secs_f64().max(1e-9);
+        let cpu = machine::thread_cpu().saturating_sub(cpu.unwrap_or_default());
+        self.report.busy = cpu.as_secs_f64() / wall;
+        let waited = machine::thread_waited().saturating_sub(waited);
+        self.report.waited = waited.as_secs_f64();
+        self.report.starved = self.report.waited / wall;
+        self.hand_over(seen);
+        Ok(())
+    }
+
+    /// How long nothing is due.
+    fn pause(&self) -> Duration {
+        let next = self.arrivals.get(self.next);
+        let until = next.map(|arrival| self.intended(arrival).since(self.now()));
+        until.unwrap_or(HAND_OVER).min(HAND_OVER)
+    }
+
+    fn is_done(&mut self, now: At) -> bool {
+        if self.manner.stop.load(Ordering::Relaxed) {
+            self.report.is_cut_short = true;
+            return true;
+        }
+        let is_over = self.next == self.arrivals.len();
+        let is_idle = self.in_flight == 0 && self.waiting.is_empty();
+        let last = self.arrivals.last().map(|arrival| self.intended(arrival));
+        is_over && (is_idle || last.is_none_or(|last| now.since(last) > self.manner.patience))
+    }
+
+    /// Takes up every arrival that is due, and sends what there is a connection for.
+    fn take_up(&mut self) {
+        while let Some(&arrival) = self.arrivals.get(self.next) {
+            let (now, intended) = (self.now(), self.intended(&arrival));
+            if intended > now {
+                break;
+            }
+            self.next += 1;
+            self.report.all.offered += 1;
+            if let Some(second) = self.second(&arrival) {
+                let interval = self.record.interval(second);
+                interval.counts.offered += 1;
+                let lag = now.since(intended).as_nanos() as u64;
+                interval.lag.saturating_record(lag);
+                self.report.kinds[J::kind(arrival.ask)].0 += 1;
+            }
+            if self.waiting.len() < self.manner.waiting_room {
+                self.waiting.push_back(arrival);
+            } else {
+                self.count(&arrival, |counts| counts.dropped += 1);
+                self.count_inadequate(&arrival);
+            }
+            self.send();
+        }
+        self.send();
+    }
+
+    /// The second of the measured time that an arrival belongs to; `None` in the warm-up.
+    fn second(&self, arrival: &Arrival<J::Ask>) -> Option<u32> {
+        let warm_up = At::ZERO + self.manner.warm_up;
+        let is_measured = arrival.at >= warm_up;
+        is_measured.then(|| arrival.at.since(warm_up).as_secs() as u32)
+    }
+
+    fn count(&mut self, arrival: &Arrival<J::Ask>, count: impl Fn(&mut Counts)) {
+        count(&mut self.report.all);
+        if let Some(second) = self.second(arrival) {
+            count(&mut self.record.interval(second).counts);
+        }
+    }
+
+    fn count_inadequate(&mut self, arrival: &Arrival<J::Ask>) {
+        if self.second(arrival).is_some() {
+            self.report.kinds[J::kind(arrival.ask)].1 += 1;
+        }
+    }
+
+    fn send(&mut self) {
+        while !self.waiting.is_empty() {
+            let Some(index) = self.room.pop_front() else {
+                return;
+            };
+            let connection = &self.connections[index];
+            if connection.stream.is_none()
+                || connection.flights.len() >= self.manner.pipeline.max(1)
+            {
+                continue;
+            }
+            let arrival = self
+                .waiting
+                .pop_front()
+                .expect("somebody waits: see the loop");
+            if !self.journey.is_possible(arrival.ask) {
+                self.room.push_front(index);
+                self.count(&arrival, |counts| counts.skipped += 1);
+                self.count_inadequate(&arrival);
+                continue;
+            }
+            let request = self.journey.request(arrival.ask, arrival.number);
+            let sent = self.now();
+            let connection = &mut self.connections[index];
+            connection.flights.push_back(Flight { arrival, sent });
+            connection.out.extend_from_slice(&request);
+            self.in_flight += 1;
+            self.count(&arrival, |counts| counts.sent += 1);
+            self.write(index);
+        }
+    }
+
+    /// Writes what the socket takes.
+    fn write(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        let Some(stream) = &mut connection.stream else {
+            return;
+        };
+        let mut written = 0;
+        while written < connection.out.len() {
+            match stream.write(&connection.out[written..]) {
+                Ok(length) if length > 0 => written += length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                _ => return self.broken(index),
+            }
+        }
+        connection.out.drain(..written);
+        let waits = !connection.out.is_empty();
+        if waits != connection.is_waiting_to_write {
+            connection.is_waiting_to_write = waits;
+            let interest = if waits {
+                Interest::Both
+            } else {
+                Interest::Read
+            };
+            let _ = self.ready.modify(&*stream, index as u64, interest);
+        }
+    }
+
+    fn event(&mut self, event: Event) -> io::Result<()> {
+        let index = event.token as usize;
+        if event.writable {
+            self.write(index);
+        }
+        if !event.readable {
+            return Ok(());
+        }
+        let connection = &mut self.connections[index];
+        let Some(stream) = &mut connection.stream else {
+            return Ok(());
+        };
+        match stream.read(&mut self.scratch) {
+            Ok(0) => self.broken(index),
+            Ok(length) => {
+                let came = self.manner.clock.now();
+                connection.input.extend_from_slice(&self.scratch[..length]);
+                self.answers(index, came);
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) => {}
+            Err(_) => self.broken(index),
+        }
+        Ok(())
+    }
+
+    /// Judges every whole answer that has come.
+    fn answers(&mut self, index: usize, came: At) {
+        loop {
+            let connection = &mut self.connections[index];
+            if connection.flights.is_empty() {
+                if !connection.input.is_empty() {
+                    self.example("octets came that answer nothing".to_owned());
+                    self.broken(index);
+                }
+                return;
+            }
+            let answer = match http::frame(&connection.input) {
+                Ok(Framed::Partial) => return,
+                Ok(Framed::Whole(length)) => {
+                    let bytes = connection.input.split_to(length).freeze();
+                    http::Response::parse(bytes)
+                }
+                Err(malformed) => Err(malformed),
+            };
+            match answer {
+                Ok(answer) if answer.is_provisional() => {}
+                Ok(answer) => {
+                    let flight = connection
+                        .flights
+                        .pop_front()
+                        .expect("a question is on its way: see above");
+                    self.in_flight -= 1;
+                    self.judged(flight, came, &answer);
+                    if answer.closes() {
+                        return self.broken(index);
+                    }
+                    self.room.push_back(index);
+                }
+                Err(malformed) => {
+                    self.example(format!("no HTTP response: {malformed}"));
+                    return self.broken(index);
+                }
+            }
+        }
+    }
+
+    fn judged(&mut self, flight: Flight<J::Ask>, came: At, answer: &http::Response) {
+        let arrival = flight.arrival;
+        let depth = match arrival.number % self.manner.read_whole.max(1) {
+            0 => Depth::Whole,
+            _ => Depth::Shape,
+        };
+        let asked = Asked {
+            ask: arrival.ask,
+            number: arrival.number,
+            sent: flight.sent,
+            came,
+            depth,
+        };
+        let octets = answer.bytes().len() as u64;
+        self.count(&arrival, |counts| {
+            counts.answered += 1;
+            counts.octets += octets;
+            counts.read_whole += u64::from(depth == Depth::Whole);
+        });
+        if let Err(wrong) = self.journey.judge(asked, answer) {
+            self.count(&arrival, |counts| counts.count_wrong(wrong.what));
+            self.count_inadequate(&arrival);
+            let kind = J::KINDS[J::kind(arrival.ask)];
+            self.example(format!("{kind} {}: {}", arrival.number, wrong.why));
+            return;
+        }
+        let response = came.since(self.intended(&arrival));
+        let is_late = response > self.manner.limit;
+        self.count(&arrival, |counts| {
+            counts.right += 1;
+            counts.late += u64::from(is_late);
+        });
+        if is_late {
+            self.count_inadequate(&arrival);
+        }
+        if let Some(second) = self.second(&arrival) {
+            let interval = self.record.interval(second);
+            interval
+                .response
+                .saturating_record(response.as_nanos() as u64);
+            let service = came.since(flight.sent).as_nanos() as u64;
+            interval.service.saturating_record(service);
+        }
+    }
+
+    fn example(&mut self, text: String) {
+        if self.report.examples.len() < EXAMPLES {
+            self.report.examples.push(text);
+        }
+    }
+
+    /// A connection is over: what is on its way there is never answered.
+    fn broken(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        // Closing the socket takes it out of the waiting.
+        connection.stream = None;
+        let flights = std::mem::take(&mut connection.flights);
+        self.in_flight -= flights.len();
+        self.report.lost_connections += 1;
+        for flight in flights {
+            self.count(&flight.arrival, |counts| counts.unanswered += 1);
+            self.count_inadequate(&flight.arrival);
+        }
+        self.revive(index);
+    }
+
+    fn revive(&mut self, index: usize) {
+        if self.connect(index).is_ok() {
+            let room = self.manner.pipeline.max(1);
+            self.room.extend(std::iter::repeat_n(index, room));
+        }
+    }
+
+    /// Gives up what has taken too long, and tries connections again that could not be made.
+    fn give_up(&mut self, now: At) {
+        for index in 0..self.connections.len() {
+            let connection = &self.connections[index];
+            let oldest = connection.flights.front();
+            let is_silent =
+                oldest.is_some_and(|flight| now.since(flight.sent) > self.manner.patience);
+            if connection.stream.is_none() {
+                self.revive(index);
+            } else if is_silent {
+                self.broken(index);
+            }
+        }
+    }
+
+    /// What is still on its way at the end is never answered, and what still waits never left.
+    fn end(&mut self) {
+        for index in 0..self.connections.len() {
+            let flights = std::mem::take(&mut self.connections[index].flights);
+            for flight in flights {
+                self.count(&flight.arrival, |counts| counts.unanswered += 1);
+                self.count_inadequate(&flight.arrival);
+            }
+        }
+        while let Some(arrival) = self.waiting.pop_front() {
+            self.count(&arrival, |counts| counts.dropped += 1);
+            self.count_inadequate(&arrival);
+        }
+    }
+
+    /// Hands over the seconds so far; nobody may listen any more.
+    fn hand_over(&mut self, seen: &mpsc::Sender<Record>) {
+        let _ = seen.send(std::mem::take(&mut self.record));
+    }
+}

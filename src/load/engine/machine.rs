@@ -1,0 +1,140 @@
+//! What the machine says of a run: how much CPU each side had, how long its threads waited for a core, what
+//! the network threw away. Read from `/proc`.
+
+use std::{collections::BTreeMap, fs, time::Duration};
+
+use rustix::{
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+    time::{ClockId, clock_gettime},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a process had so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Time on a core, of all its threads, those included that have ended; exact to 10 ms.
+    pub cpu: Duration,
+    /// Time in which a thread that still runs could have run and had no core.
+    pub waited: Duration,
+    /// Octets in memory.
+    pub memory: u64,
+}
+
+/// What a process had between two readings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Used {
+    /// Seconds on a core.
+    pub cpu: f64,
+    /// Seconds in which a thread could have run and had no core.
+    pub waited: f64,
+    /// Octets in memory at the beginning, and at the end.
+    pub memory: [u64; 2],
+}
+
+impl Usage {
+    /// Of a process; `None` where it cannot be read, as of one on another machine.
+    pub fn of(pid: u32) -> Option<Usage> {
+        let mut usage = Usage::default();
+        for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+            let text = fs::read_to_string(task.ok()?.path().join("schedstat")).unwrap_or_default();
+            let waited = text.split_whitespace().nth(1);
+            let waited = waited.and_then(|field| field.parse().ok());
+            usage.waited += Duration::from_nanos(waited.unwrap_or(0));
+        }
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The second field is a name and may hold anything; user and system time are the 14th and the 15th.
+        let (_, fields) = stat.rsplit_once(')')?;
+        let ticks: u64 = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<u64>().ok())
+            .sum();
+        usage.cpu = Duration::from_millis(ticks * 10);
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilo = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        usage.memory = kilo.unwrap_or(0) * 1024;
+        Some(usage)
+    }
+
+    /// Of this process.
+    pub fn own() -> Option<Usage> {
+        Usage::of(std::process::id())
+    }
+
+    /// What was used from then to now.
+    pub fn since(&self, then: &Usage) -> Used {
+        Used {
+            cpu: self.cpu.saturating_sub(then.cpu).as_secs_f64(),
+            waited: self.waited.saturating_sub(then.waited).as_secs_f64(),
+            memory: [then.memory, self.memory],
+        }
+    }
+}
+
+/// Time this thread has been on a core.
+pub fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(
+        time.tv_sec.try_into().unwrap_or(0),
+        time.tv_nsec.try_into().unwrap_or(0),
+    )
+}
+
+/// Time this thread could have run and had no core.
+pub fn thread_waited() -> Duration {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let waited = text.split_whitespace().nth(1);
+    Duration::from_nanos(waited.and_then(|field| field.parse().ok()).unwrap_or(0))
+}
+
+/// What the network of this machine threw away so far, of whoever's: by the kernel's names.
+pub fn drops() -> BTreeMap<String, u64> {
+    let mut found = BTreeMap::new();
+    for file in ["/proc/net/netstat", "/proc/net/snmp"] {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        for pair in lines.chunks_exact(2) {
+            let names = pair[0].split_whitespace().skip(1);
+            let values = pair[1].split_whitespace().skip(1);
+            for (name, value) in names.zip(values) {
+                if let (true, Ok(value)) = (DROPS.contains(&name), value.parse::<u64>()) {
+                    *found.entry(name.to_owned()).or_default() += value;
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Full accept queues, full receive buffers, full backlogs.
+const DROPS: &[&str] = &[
+    "ListenDrops",
+    "ListenOverflows",
+    "RcvbufErrors",
+    "SndbufErrors",
+    "TCPBacklogDrop",
+    "TCPRcvQDrop",
+];
+
+/// The cores this process may run on.
+pub fn cores() -> Vec<usize> {
+    match sched_getaffinity(None) {
+        Ok(set) => (0..CpuSet::MAX_CPU)
+            .filter(|core| set.is_set(*core))
+            .collect(),
+        Err(_) => vec![0],
+    }
+}
+
+/// Keeps this thread on these cores. What cannot be had is told by what is measured.
+pub fn stay_on(cores: &[usize]) {
+    let mut set = CpuSet::new();
+    cores.iter().for_each(|core| set.set(*core));
+    if !cores.is_empty() {
+        let _ = sched_setaffinity(None, &set);
+    }
+}

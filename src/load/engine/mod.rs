@@ -1,0 +1,12 @@
+//! What touches the world under load: sockets, clocks, cores, processes. Nothing here decides what is asked,
+//! what is right, or what a figure is worth. [`serve`] answers, [`generate`] asks, [`bench`] sets one against the
+//! other and collects what [`super::trial`] needs.
+
+pub mod bench;
+pub mod child;
+pub mod clock;
+pub mod generate;
+pub mod machine;
+mod ready;
+pub mod serve;
+pub mod served;

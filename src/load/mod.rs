@@ -1,0 +1,21 @@
+//! Throughput: what a tracker and a chunk server carry, measured honestly. The same plain functions as the
+//! reference nodes answer, in per-core loops ([`engine::serve`]); an open-loop generator asks
+//! ([`engine::generate`]). A figure may refuse to exist: [`validity`] decides before any is shown.
+//!
+//! Everything here is pure but [`engine`], which alone knows sockets, clocks, cores and processes. Start at
+//! [`population`] (who there is), [`schedule`] (when something is asked), [`journey`] (what is asked, and
+//! what a right answer is), [`record`] (what is kept of it) and [`trial`] (what came of it).
+
+pub mod chunks;
+pub mod engine;
+pub mod journey;
+pub mod log;
+pub mod merge;
+pub mod population;
+pub mod profile;
+pub mod record;
+pub mod schedule;
+pub mod search;
+pub mod tracker;
+pub mod trial;
+pub mod validity;

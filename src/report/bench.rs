@@ -1,0 +1,272 @@
+//! What a measurement looks like in words.
+
+use std::fmt::Write;
+
+use crate::load::{
+    engine::{bench::Live, machine::Used},
+    profile::Shape,
+    search::{Came, End, Found, Goal, Length, Tried},
+    trial::{Figures, Outcome, Percentiles, Plan, Stopped, Trial},
+};
+
+/// A measurement for a terminal: figures, or why there are none.
+pub fn text(trial: &Trial, stopped: Option<&Stopped>) -> String {
+    let mut text = String::new();
+    let word = match trial.outcome {
+        Outcome::Measured => "measured",
+        Outcome::Wrong => "WRONG",
+        Outcome::Invalid => "INVALID",
+    };
+    line(&mut text, word, &planned(&trial.plan));
+    match (&trial.outcome, &trial.figures) {
+        (Outcome::Measured, Some(figures)) => measured(&mut text, trial, figures, stopped),
+        (Outcome::Wrong, _) => wrong(&mut text, trial),
+        _ => {}
+    }
+    for broken in &trial.broken {
+        line(
+            &mut text,
+            &broken.what,
+            &format!("{}; allowed: {}", broken.found, broken.allowed),
+        );
+        line(&mut text, "  change", &broken.change);
+    }
+    if trial.outcome == Outcome::Invalid {
+        line(
+            &mut text,
+            "no figure",
+            "this is no measurement of the target, and nothing of it may be compared",
+        );
+    }
+    text
+}
+
+/// What was to be done, in a line.
+fn planned(plan: &Plan) -> String {
+    let shape = match plan.profile.shape {
+        Shape::Constant => "constant",
+        Shape::Ramp => "ramp",
+        Shape::Steps => "steps",
+        Shape::Soak => "soak",
+        Shape::FlashCrowd => "flash crowd",
+    };
+    let measured = plan.profile.duration().as_secs_f64() - plan.warm_up;
+    let segments = &plan.profile.segments;
+    let first = segments.last().map_or(0.0, |segment| segment.from);
+    let peak = plan.profile.peak();
+    let rate = match (first - peak).abs() < 0.5 {
+        true => format!("{peak:.0}/s"),
+        false => format!("up to {peak:.0}/s"),
+    };
+    let mut text = format!(
+        "{} of {}, {shape} {rate} for {measured:.0} s, {} connections",
+        plan.load, plan.target, plan.connections
+    );
+    if let Some(population) = &plan.population {
+        let (peers, swarms) = (population.peers, population.swarms);
+        let _ = write!(text, "; {peers} peers in {swarms} swarms");
+    }
+    if let Some(library) = &plan.library {
+        let _ = write!(
+            text,
+            "; {} octets of {} contents of {}",
+            library.piece, library.contents, library.size
+        );
+    }
+    if plan.share.of > 1 {
+        let _ = write!(text, "; share {}", plan.share);
+    }
+    text
+}
+
+fn measured(text: &mut String, trial: &Trial, figures: &Figures, stopped: Option<&Stopped>) {
+    let counts = &figures.counts;
+    line(
+        text,
+        "offered",
+        &format!("{:.1}/s, {} arrivals", figures.offered_rate, counts.offered),
+    );
+    line(
+        text,
+        "achieved",
+        &format!("{:.1}/s right and in time", figures.achieved_rate),
+    );
+    if counts.octets > 0 && trial.plan.library.is_some() {
+        let rate = counts.octets as f64 / figures.seconds / 1e9;
+        line(text, "octets", &format!("{rate:.3} GB/s"));
+    }
+    line(
+        text,
+        "inadequate",
+        &format!(
+            "{:.4} %: {} late, {} unanswered, {} skipped",
+            figures.inadequate * 100.0,
+            counts.late,
+            counts.unanswered,
+            counts.skipped
+        ),
+    );
+    line(
+        text,
+        "",
+        "      p50       p90       p99     p99.9       max",
+    );
+    for (name, times) in [
+        ("response", &figures.response),
+        ("service", &figures.service),
+        ("send lag", &figures.lag),
+    ] {
+        line(text, name, &percentiles(times));
+    }
+    let checked = format!(
+        "every answer for its shape, {} read whole",
+        counts.read_whole
+    );
+    line(text, "checked", &checked);
+    line(text, "generator", &used(&trial.generator, figures.seconds));
+    if let Some(server) = &trial.server {
+        line(text, "server", &used(server, figures.seconds));
+    }
+    if let Some((tracked, expired)) = stopped.and_then(|s| s.tracked.zip(s.expired)) {
+        let sweep = stopped.and_then(|s| s.longest_sweep).unwrap_or(0.0);
+        line(
+            text,
+            "tracked",
+            &format!(
+                "{tracked} peers at the end, {expired} expired, the list held for it {sweep:.0} µs at most"
+            ),
+        );
+    }
+}
+
+fn wrong(text: &mut String, trial: &Trial) {
+    let counts = &trial.evidence.counts;
+    line(
+        text,
+        "answers",
+        &format!(
+            "{} of {} were wrong: {} in status, {} in shape, {} in content ({} were read whole)",
+            counts.wrong(),
+            counts.answered,
+            counts.wrong_status,
+            counts.wrong_shape,
+            counts.wrong_content,
+            counts.read_whole
+        ),
+    );
+    for example in trial.examples.iter().take(5) {
+        line(text, "  such as", example);
+    }
+    line(
+        text,
+        "no figure",
+        "how fast wrong answers come is nobody's business",
+    );
+}
+
+/// One trial of a search, in a line.
+pub fn tried(rate: f64, length: Length, came: &Came, goal: &Goal) -> String {
+    let length = match length {
+        Length::Short => "short",
+        Length::Long => "long",
+    };
+    let what = match came {
+        Came::Measured(figures) => {
+            let missed = goal.missed_by(figures);
+            format!(
+                "{}  p50 {:.3} ms, p99 {:.3} ms, inadequate {:.4} %",
+                missed.map_or("holds ".to_owned(), |by| format!("missed by {by}; ")),
+                figures.response.p50 / 1e3,
+                figures.response.p99 / 1e3,
+                figures.inadequate * 100.0
+            )
+        }
+        Came::Invalid(why) => format!("INVALID  {why}"),
+        Came::Wrong(why) => format!("WRONG  {why}"),
+    };
+    format!("{rate:>10.0}/s {length:<5}  {what}\n")
+}
+
+/// What a search found.
+pub fn found(what: &str, found: &Found) -> String {
+    let mut text = String::new();
+    let told = match &found.end {
+        End::Capacity {
+            rate,
+            missed,
+            by,
+            p99,
+            inadequate,
+        } => {
+            let [least, most] = p99;
+            let [fewest, most_inadequate] = inadequate.map(|share| share * 100.0);
+            format!(
+                "{rate:.0}/s; missed at {missed:.0}/s by {by}; long trials: p99 {least:.3} to {most:.3} ms, inadequate {fewest:.4} to {most_inadequate:.4} %"
+            )
+        }
+        End::AtLeast { rate } => format!("at least {rate:.0}/s, the largest rate tried"),
+        End::Below { rate, by } => format!("below {rate:.0}/s, which missed by {by}"),
+        End::Unmeasurable { holds, rate, why } => {
+            let holds = holds.map_or("nothing holds below it".to_owned(), |rate| {
+                format!("it holds at {rate:.0}/s, in a short trial")
+            });
+            format!("NOT FOUND: {rate:.0}/s cannot be measured ({why}); {holds}")
+        }
+        End::Wrong { rate, why } => {
+            format!("NOT SEARCHED: at {rate:.0}/s it answers wrongly: {why}")
+        }
+    };
+    line(&mut text, what, &told);
+    line(&mut text, "  goal", &found.goal.to_string());
+    let invalid = |tried: &&Tried| matches!(tried.came, Came::Invalid(_));
+    let invalid = found.trials.iter().filter(invalid).count();
+    line(
+        &mut text,
+        "  trials",
+        &format!(
+            "{}, of which {invalid} were no measurement",
+            found.trials.len()
+        ),
+    );
+    text
+}
+
+/// Milliseconds in columns.
+fn percentiles(times: &Percentiles) -> String {
+    let columns = [times.p50, times.p90, times.p99, times.p999, times.max];
+    let columns = columns.map(|micros| format!("{:>9.3}", micros / 1e3));
+    format!("{} ms", columns.join(" "))
+}
+
+fn used(used: &Used, seconds: f64) -> String {
+    let mega = |octets: u64| octets as f64 / f64::from(1 << 20);
+    let grown = mega(used.memory[1]) - mega(used.memory[0]);
+    format!(
+        "{:.2} cores busy, {:.1} % waiting for one; {:.0} MiB, {grown:+.1} MiB meanwhile",
+        used.cpu / seconds.max(1e-9),
+        100.0 * used.waited / seconds.max(1e-9),
+        mega(used.memory[1]),
+    )
+}
+
+fn line(text: &mut String, name: &str, what: &str) {
+    let _ = writeln!(text, "{name:<16} {what}");
+}
+
+/// What is told while it runs.
+pub fn live_line(live: &Live) -> String {
+    let Some(second) = &live.second else {
+        return format!("{:.0} s: begins", live.elapsed);
+    };
+    format!(
+        "{:.0} s: offered {}/s, achieved {}/s, p50 {:.3} ms, p99 {:.3} ms, p99.9 {:.3} ms, inadequate {}, lag {:.3} ms",
+        live.elapsed,
+        second.offered,
+        second.achieved,
+        second.p50 / 1e3,
+        second.p99 / 1e3,
+        second.p999 / 1e3,
+        live.total.inadequate(),
+        second.lag / 1e3,
+    )
+}

@@ -1,0 +1,537 @@
+//! Load is measured honestly: a generator that is starved measures nothing, a server that answers wrongly wins
+//! nothing, and a server that stalls is seen to.
+
+mod folder;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use folder::Folder;
+use peerproof::load::{
+    engine::machine,
+    log,
+    trial::{Figures, Outcome, Stopped, Trial},
+};
+
+/// What a measurement left behind.
+struct Measured {
+    exit: Option<i32>,
+    said: String,
+    trial: Trial,
+    log: Option<String>,
+}
+
+/// Measures in a folder of its own. The machine may be busy: lateness of the generator is allowed unless a test
+/// is about it.
+fn bench(name: &str, args: &[&str]) -> Measured {
+    let folder = Folder::new(name);
+    let out = folder.path().join("out");
+    let output = Command::new(env!("CARGO_BIN_EXE_peerproof"))
+        .arg("bench")
+        .args(args)
+        .args(["--warm-up", "500ms", "--out"])
+        .arg(&out)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complained = String::from_utf8_lossy(&output.stderr).into_owned();
+    let text = fs::read_to_string(out.join("bench.json"));
+    let text = text.unwrap_or_else(|error| panic!("{error}\n{said}\n{complained}"));
+    assert!(!out.join("intervals.partial").exists(), "{said}");
+    Measured {
+        exit: output.status.code(),
+        said,
+        trial: serde_json::from_str(&text).unwrap(),
+        log: fs::read_to_string(out.join("intervals.hlog")).ok(),
+    }
+}
+
+const PATIENT: &[&str] = &[
+    "--allowed-lag",
+    "20s",
+    "--allowed-starvation",
+    "100",
+    "--limit",
+    "20s",
+    "--patience",
+    "20s",
+];
+
+#[test]
+fn a_measurement_has_figures_an_interval_log_and_equal_counts() {
+    let args = [
+        "tracker",
+        "--rate",
+        "200",
+        "--duration",
+        "3s",
+        "--peers",
+        "2000",
+    ];
+    let measured = bench("measured", &[&args[..], PATIENT].concat());
+    let trial = &measured.trial;
+    if trial.outcome == Outcome::Invalid {
+        // The machine has no room for a measurement: then that is what has to be said.
+        assert_eq!(Some(6), measured.exit, "{}", measured.said);
+        return;
+    }
+    assert_eq!(Some(0), measured.exit, "{}", measured.said);
+    let figures = trial.figures.as_ref().unwrap();
+    let counts = &trial.evidence.counts;
+    let served = trial.evidence.served.unwrap();
+    assert_eq!(
+        (counts.sent, counts.answered),
+        (served.requests, served.answers)
+    );
+    assert!(
+        (480..720).contains(&figures.counts.offered),
+        "{}",
+        figures.counts.offered
+    );
+    assert_eq!(figures.counts.offered, figures.counts.right);
+    assert_eq!(
+        figures.counts.offered,
+        figures.kinds.values().map(|kind| kind.offered).sum::<u64>()
+    );
+    let record = log::read(&measured.log.unwrap()).unwrap();
+    let total = record.total();
+    assert_eq!(figures.counts.right, total.response.len());
+    assert_eq!(figures.counts.offered, total.lag.len());
+    assert_eq!(
+        figures.response.p99,
+        total.response.value_at_quantile(0.99) as f64 / 1e3
+    );
+}
+
+#[test]
+fn a_tracker_that_lists_nobody_wins_nothing() {
+    let deviation = "--serve=--deviation=tracker-lists-nobody";
+    let args = [
+        "tracker",
+        "--rate",
+        "200",
+        "--duration",
+        "2s",
+        "--peers",
+        "2000",
+        deviation,
+    ];
+    let measured = bench("empty-lists", &[&args[..], PATIENT].concat());
+    assert_eq!(Some(1), measured.exit, "{}", measured.said);
+    let trial = measured.trial;
+    assert_eq!((Outcome::Wrong, None), (trial.outcome, trial.figures));
+    assert!(trial.evidence.counts.wrong_content > 100);
+    assert!(measured.log.is_none());
+    assert!(
+        measured.said.contains("0 peers listed, expected 10 to 10"),
+        "{}",
+        measured.said
+    );
+    assert!(!measured.said.contains("p99"), "{}", measured.said);
+}
+
+#[test]
+fn a_starved_generator_measures_nothing() {
+    let cores = machine::cores();
+    let core = *cores.last().unwrap();
+    let stop = AtomicBool::new(false);
+    let measured = thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                machine::stay_on(&[core]);
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let pinned = core.to_string();
+        let args = [
+            "tracker",
+            "--rate",
+            "500",
+            "--duration",
+            "3s",
+            "--peers",
+            "2000",
+        ];
+        let measured = bench("starved", &[&args[..], &["--cores", &pinned]].concat());
+        stop.store(true, Ordering::Relaxed);
+        measured
+    });
+    assert_eq!(Some(6), measured.exit, "{}", measured.said);
+    let trial = measured.trial;
+    assert_eq!((Outcome::Invalid, None), (trial.outcome, trial.figures));
+    let lag = trial
+        .broken
+        .iter()
+        .find(|broken| broken.what == "send lag")
+        .unwrap();
+    assert!(
+        lag.change
+            .contains("something else runs on the generator's core"),
+        "{}",
+        lag.change
+    );
+    assert!(measured.log.is_none());
+    assert!(!measured.said.contains("p99 "), "{}", measured.said);
+}
+
+/// Of constant arrivals a fifth falls into the pause, and waits from 200 ms down to nothing: the slowest hundredth
+/// of all is the slowest twentieth of these, which begins at 190 ms.
+#[test]
+fn a_server_that_stalls_a_fifth_of_the_time_has_a_99th_percentile_of_190_ms() {
+    let stall = "--serve=--stall=200ms";
+    let args = [
+        "tracker",
+        "--rate",
+        "200",
+        "--duration",
+        "5s",
+        "--peers",
+        "2000",
+        "--law",
+        "constant",
+        stall,
+    ];
+    let measured = bench("stalls", &[&args[..], PATIENT].concat());
+    let Some(figures) = measured.trial.figures else {
+        assert_eq!(Some(6), measured.exit, "{}", measured.said);
+        return;
+    };
+    let (p50, p99) = (figures.response.p50 / 1e3, figures.response.p99 / 1e3);
+    println!("expected a p99 of 190 ms, measured {p99:.1} ms; p50 {p50:.3} ms");
+    // A busy machine makes it longer, nothing makes it shorter.
+    assert!((185.0..400.0).contains(&p99), "{p99}");
+    assert!(p50 < 100.0, "{p50}");
+}
+
+#[test]
+fn every_piece_of_the_chunk_path_is_held_to_its_digest() {
+    let args = [
+        "chunks",
+        "--rate",
+        "100",
+        "--duration",
+        "2s",
+        "--contents",
+        "2",
+        "--size",
+        "1MiB",
+        "--piece",
+        "64KiB",
+        "--read-whole",
+        "1",
+    ];
+    let measured = bench("chunks", &[&args[..], PATIENT].concat());
+    let counts = &measured.trial.evidence.counts;
+    assert_eq!(
+        (0, counts.answered),
+        (counts.wrong(), counts.read_whole),
+        "{}",
+        measured.said
+    );
+    // One octet of each piece is another.
+    let polluted = [
+        &args[..],
+        PATIENT,
+        &["--serve=--deviation=holder-pollutes-a-piece"],
+    ]
+    .concat();
+    let measured = bench("polluted-chunks", &polluted);
+    assert_eq!(Some(1), measured.exit, "{}", measured.said);
+    let counts = &measured.trial.evidence.counts;
+    assert_eq!(
+        (counts.answered, 0),
+        (counts.wrong_content, counts.wrong_shape)
+    );
+}
+
+#[test]
+fn whoever_is_not_there_is_not_available() {
+    let folder = Folder::new("nobody");
+    let output = Command::new(env!("CARGO_BIN_EXE_peerproof"))
+        .args([
+            "bench",
+            "tracker",
+            "--target",
+            "127.0.0.1:1",
+            "--duration",
+            "1s",
+            "--out",
+        ])
+        .arg(folder.path().join("out"))
+        .output()
+        .unwrap();
+    assert_eq!(Some(7), output.status.code());
+}
+
+/// A server that stops when it is dropped.
+struct Serving(Child, SocketAddr);
+
+impl Serving {
+    fn start(args: &[&str]) -> Serving {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_peerproof"))
+            .arg("serve")
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::with_capacity(1, child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let ready = line.strip_prefix("ready ").unwrap();
+        let ready: serde_json::Value = serde_json::from_str(ready).unwrap();
+        let listen = ready["listen"].as_object().unwrap();
+        let addr = listen.values().next().unwrap().as_str().unwrap();
+        Serving(child, addr.parse().unwrap())
+    }
+
+    fn stop(mut self) -> Stopped {
+        drop(self.0.stdin.take());
+        let mut said = String::new();
+        self.0
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_string(&mut said)
+            .unwrap();
+        assert!(self.0.wait().unwrap().success());
+        serde_json::from_str(said.strip_prefix("stopped ").unwrap()).unwrap()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn find(peer: &str, transaction: &str) -> String {
+    let body = format!(
+        "{{\"PPSPTrackerProtocol\":{{\"version\":1,\"request_type\":\"FIND\",\"transaction_id\":\"{transaction}\",\
+         \"peer_id\":\"{peer}\",\"find\":{{\"swarm_id\":\"s00000\",\"peer_num\":{{\"peer_count\":10}}}}}}}}"
+    );
+    format!(
+        "POST /ppstp HTTP/1.1\r\nHost: x\r\nX-3GPP-Asserted-Identity: \"sip:u0000000@ims.example\"\r\n\
+         Content-Type: application/ppsp-tracker+json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[test]
+fn pipelined_questions_are_answered_in_order_as_the_node_answers() {
+    let serving = Serving::start(&["tracker", "--peers", "400", "--swarms", "2"]);
+    let mut stream = TcpStream::connect(serving.1).unwrap();
+    // Its own peer id, somebody else's, and a document that is none; then the end.
+    let broken = "POST /ppstp HTTP/1.1\r\nHost: x\r\nX-3GPP-Asserted-Identity: \"sip:u0000000@ims.example\"\r\n\
+                  Content-Type: application/ppsp-tracker+json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
+    let all = [
+        find("u0000000", "t1"),
+        find("u0000002", "t2"),
+        broken.to_owned(),
+    ]
+    .concat();
+    // Split where it hurts.
+    for part in all.as_bytes().chunks(97) {
+        stream.write_all(part).unwrap();
+    }
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    let answers: Vec<&str> = said.split("HTTP/1.1 ").skip(1).collect();
+    assert_eq!(3, answers.len(), "{said}");
+    assert!(
+        answers[0].starts_with("200 ") && answers[0].contains("\"t1\""),
+        "{said}"
+    );
+    assert_eq!(10, answers[0].matches("\"peer_id\"").count());
+    assert!(
+        answers[1].contains("\"error_code\":3,\"transaction_id\":\"t2\""),
+        "{said}"
+    );
+    assert!(answers[2].contains("\"error_code\":1"), "{said}");
+
+    let mut nonsense = TcpStream::connect(serving.1).unwrap();
+    nonsense.write_all(b"NONSENSE\n\n").unwrap();
+    let mut said = String::new();
+    nonsense.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
+
+    let counted = serving.stop().counted;
+    assert_eq!(
+        (3, 1, 2),
+        (counted.requests, counted.unreadable, counted.connections)
+    );
+}
+
+#[test]
+fn whoever_is_silent_expires_while_others_are_answered() {
+    let args = [
+        "tracker",
+        "--rate",
+        "200",
+        "--duration",
+        "6s",
+        "--peers",
+        "2000",
+        "--track-timer",
+        "1",
+    ];
+    let measured = bench("expiry", &[&args[..], PATIENT].concat());
+    // Visitors that expired are listed to nobody: every answer is held to that.
+    assert_ne!(Some(1), measured.exit, "{}", measured.said);
+    if measured.trial.outcome == Outcome::Measured {
+        assert!(measured.said.contains(" expired"), "{}", measured.said);
+        assert!(!measured.said.contains(" 0 expired"), "{}", measured.said);
+    }
+}
+
+#[test]
+fn two_shares_together_are_one() {
+    let serving = Serving::start(&["tracker", "--peers", "2000"]);
+    let target = serving.1.to_string();
+    let folder = Folder::new("shares");
+    let run = |share: &str, out: &str| {
+        let args = [
+            "bench",
+            "tracker",
+            "--target",
+            &target,
+            "--rate",
+            "150",
+            "--duration",
+            "3s",
+            "--peers",
+            "2000",
+            "--warm-up",
+            "500ms",
+            "--share",
+            share,
+            "--out",
+            out,
+        ];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_peerproof"));
+        let command = command.args(args).args(PATIENT).current_dir(folder.path());
+        command.stdout(Stdio::null()).spawn().unwrap()
+    };
+    let mut halves = [run("1/2", "left"), run("2/2", "right")];
+    let codes = halves.each_mut().map(|half| half.wait().unwrap().code());
+    let code = run("1/1", "one").wait().unwrap().code();
+    let merge = Command::new(env!("CARGO_BIN_EXE_peerproof"))
+        .args(["report", "merge", "right", "left", "--out", "merged"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let merged: Trial = read(&folder, "merged/bench.json");
+    if codes != [Some(0), Some(0)] || code != Some(0) {
+        // No room for a measurement on this machine: then the whole is none either.
+        assert!([codes[0], codes[1], code].contains(&Some(6)));
+        assert_eq!(merged.figures.is_some(), codes == [Some(0), Some(0)]);
+        return;
+    }
+    assert_eq!(Some(0), merge.status.code());
+    let one: Trial = read(&folder, "one/bench.json");
+    let (one_figures, figures) = (one.figures.unwrap(), merged.figures.unwrap());
+    let offered = |figures: &Figures| -> Vec<u64> {
+        figures
+            .timeline
+            .iter()
+            .map(|second| second.offered)
+            .collect()
+    };
+    assert_eq!(offered(&one_figures), offered(&figures));
+    assert_eq!(one_figures.kinds, figures.kinds);
+    // How long each took is chance; how many there are in each second is the schedule's.
+    let counted = |name: &str| -> Vec<(u64, u64, u64)> {
+        let text = fs::read_to_string(folder.path().join(name)).unwrap();
+        let record = log::read(&text).unwrap();
+        let intervals = record.0.values();
+        intervals
+            .map(|i| (i.response.len(), i.service.len(), i.lag.len()))
+            .collect()
+    };
+    assert_eq!(
+        counted("one/intervals.hlog"),
+        counted("merged/intervals.hlog")
+    );
+    // Not a single count of the halves is lost or made up.
+    let of =
+        |name: &str| log::read(&fs::read_to_string(folder.path().join(name)).unwrap()).unwrap();
+    let mut both = of("left/intervals.hlog");
+    both.add(&of("right/intervals.hlog"));
+    assert_eq!(both, of("merged/intervals.hlog"));
+}
+
+fn read(folder: &Folder, file: &str) -> Trial {
+    let text = fs::read_to_string(folder.path().join(file)).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn a_search_ends_with_a_capacity_or_says_why_not() {
+    let folder = Folder::new("search");
+    let args = [
+        "search",
+        "tracker",
+        "--from",
+        "50",
+        "--to",
+        "100",
+        "--short",
+        "1s",
+        "--long",
+        "1s",
+        "--trials",
+        "2",
+        "--warm-up",
+        "300ms",
+        "--peers",
+        "2000",
+        "--out",
+        "out",
+    ];
+    let output = Command::new(env!("CARGO_BIN_EXE_peerproof"))
+        .args(args)
+        .args(PATIENT)
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    match output.status.code() {
+        Some(0) => assert!(said.contains("at least 100/s"), "{said}"),
+        Some(6) => assert!(said.contains("NOT FOUND"), "{said}"),
+        other => panic!("{other:?}: {said}"),
+    }
+    let wrong = ["--serve=--deviation=tracker-lists-nobody", "--out", "wrong"];
+    let output = Command::new(env!("CARGO_BIN_EXE_peerproof"))
+        .args(&args[..args.len() - 2])
+        .args(PATIENT)
+        .args(wrong)
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(Some(1), output.status.code());
+    // A server that stalls a fifth of the time cannot answer 99 of 100 within 100 ms.
+    let stalls = ["--serve=--stall=200ms", "--p99", "100", "--out", "stalls"];
+    let output = Command::new(env!("CARGO_BIN_EXE_peerproof"))
+        .args(&args[..args.len() - 2])
+        .args(PATIENT)
+        .args(stalls)
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(matches!(output.status.code(), Some(5 | 6)), "{said}");
+    assert!(
+        said.contains("below 50/s, which missed by p99") || said.contains("NOT FOUND"),
+        "{said}"
+    );
+}

@@ -59,6 +59,14 @@ pub const TABLE: &[(Exit, u8, &str)] = &[
     (Exit::Good, 0, "all good"),
 ];
 
+/// Of several ends, the one that comes first in the table.
+pub fn worst(ends: impl IntoIterator<Item = Exit>) -> Exit {
+    let ends: Vec<Exit> = ends.into_iter().collect();
+    let mut rows = TABLE.iter().map(|(exit, _, _)| *exit);
+    rows.find(|exit| ends.contains(exit))
+        .unwrap_or(Exit::NothingRan)
+}
+
 impl Exit {
     /// How a run ends.
     pub fn of(report: &Report) -> Exit {

@@ -15,6 +15,7 @@ mod judge;
 mod lint;
 mod list;
 mod man;
+mod matrix;
 mod merge;
 mod node;
 mod play;
@@ -85,6 +86,8 @@ enum Command {
     Report(report::ReportCommand),
     /// Say what newly fails, newly passes and newly runs between two runs
     Compare(compare::Compare),
+    /// Play the same scenarios with several implementations, and show them beside each other
+    Matrix(matrix::Matrix),
     /// Say what would spoil a run on this machine, and how to mend it
     Doctor(doctor::Doctor),
     /// Serve one reference node, or the IMS core, on real sockets
@@ -120,6 +123,7 @@ impl Command {
             Command::Judge(command) => command.run(),
             Command::Report(command) => command.run(),
             Command::Compare(command) => command.run(),
+            Command::Matrix(command) => command.run(),
             Command::Doctor(command) => command.run(),
             Command::Node(command) => command.run(),
             Command::Serve(command) => command.run(),

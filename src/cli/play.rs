@@ -12,7 +12,7 @@ use crate::{
     judge::{self, Blame, Rigour},
     report::{FindingRow, Folder, InstanceResult, Outcome, folder, gather},
     run::{self, Casting, Field, Played},
-    suite::{Context, Follower, Instance, Suite},
+    suite::{Context, Follower, Instance, Suite, Verb},
     sut::{Absence, Standing},
     time::At,
     trace::{Trace, jsonl},
@@ -50,6 +50,8 @@ pub struct Recorded {
 
 /// A scenario that takes longer than this on a real clock is slow.
 const SLOW: Duration = Duration::from_secs(3);
+/// The tag of scenarios in which a node has to do something before the next frame.
+const BETWEEN_FRAMES: &str = "between-frames";
 
 impl Player<'_> {
     /// Plays an instance, leaves its trace in the run folder, and gives it too. What goes wrong with the
@@ -163,6 +165,15 @@ impl Player<'_> {
 
     /// Over sockets, a scenario that is found in memory to take long is not played.
     fn too_slow(&self, instance: &Instance) -> Option<InstanceResult> {
+        if self.cannot_be_told(instance) {
+            let why = "a guest cannot be told anything between two frames";
+            return Some(gather::unplayed(
+                self.suite,
+                instance,
+                Outcome::NotApplicable,
+                why,
+            ));
+        }
         if self.field == Field::Memory || self.slow == Slow::Play {
             return None;
         }
@@ -175,6 +186,22 @@ impl Player<'_> {
                 "needs virtual time: it takes more than 3 s on a real clock; --slow plays it",
             )
         })
+    }
+
+    /// Whether a guest would have to do something just then, before the next frame: an order takes its time.
+    fn cannot_be_told(&self, instance: &Instance) -> bool {
+        let is_exact = instance
+            .scenario
+            .tags
+            .iter()
+            .any(|tag| tag == BETWEEN_FRAMES);
+        let steps = instance.steps(self.suite);
+        let mut told = steps.iter().filter_map(|step| match &step.verb {
+            Verb::Do(wanted) if !step.setup => Some(wanted.node.as_str()),
+            _ => None,
+        });
+        let guests = self.casting.guests;
+        is_exact && guests.is_some_and(|guests| told.any(|node| guests.plays(node)))
     }
 
     /// When, in memory, the last step was given, met or waited out.

@@ -104,9 +104,20 @@ enum Voice {
     Json,
     /// For people who read the log of a GitHub workflow, with annotations
     Github,
+    /// For nobody: another command tells what came of it
+    #[value(skip)]
+    Nobody,
 }
 
 impl Run {
+    /// The same, without a word.
+    pub fn quietly(self) -> Run {
+        Run {
+            format: Voice::Nobody,
+            ..self
+        }
+    }
+
     pub fn run(self) -> Result<Exit, Failure> {
         let mut suite = self.suites.load()?;
         let profile = self.sut.profile(&mut suite)?;
@@ -227,6 +238,7 @@ impl Run {
         runs::set_latest(folder.path())?;
         let files = self.formats.write(&report, &folder)?;
         match self.format {
+            Voice::Nobody => {}
             Voice::Json => print(&report.to_json())?,
             Voice::Human | Voice::Github => {
                 tell(&terminal::ending(&report, &folder, look()))?;
@@ -340,7 +352,7 @@ impl Run {
     }
 
     fn show(&self, results: &[InstanceResult], column: usize) -> Result<(), Failure> {
-        if self.format == Voice::Json {
+        if matches!(self.format, Voice::Json | Voice::Nobody) {
             return Ok(());
         }
         terminal::groups(results).try_for_each(|group| tell(&terminal::lines(group, column)))

@@ -30,6 +30,30 @@ pub fn are_unheard(case: &Case<'_>) -> bool {
         && guests.all(|guest| meta.unheard.contains(&guest.name) && !has_sent(case, guest))
 }
 
+/// Why a play says nothing of the guests: they were sent nothing, sent nothing, and no step asks anything of one.
+pub fn uninvolved(case: &Case<'_>) -> Option<String> {
+    let steps = case.instance.steps(case.suite);
+    let has_part = |guest: &CastNode| {
+        let name = guest.name.as_str();
+        let mut crossed = case.evidence.crossed.iter();
+        let was_asked = steps.iter().any(|step| match &step.verb {
+            Verb::Do(wanted) => wanted.node == name,
+            Verb::Send(sent) => sent.to == name,
+            Verb::Expect(expect) => expect.pattern.from == [name],
+            Verb::Never(_) | Verb::Wait(_) => false,
+        });
+        was_asked || crossed.any(|seen| seen.frame.from.is(name) || seen.frame.to.is(name))
+    };
+    let names: Vec<&str> = guests(case).map(|guest| guest.name.as_str()).collect();
+    let is_idle = !names.is_empty() && !guests(case).any(has_part);
+    is_idle.then(|| {
+        format!(
+            "{} has no part in it: nobody sends it anything",
+            names.join(", ")
+        )
+    })
+}
+
 /// What became of guests beside the steps.
 pub fn findings(case: &Case<'_>) -> Vec<Finding> {
     let trace = case.evidence.trace;

@@ -98,6 +98,8 @@ pub struct Judgement {
     pub lost: usize,
     /// Datagrams sent again, octet for octet.
     pub repeated: usize,
+    /// Why it says nothing of the guests, if they had no part in it: another node of the role had.
+    pub uninvolved: Option<String>,
 }
 
 /// A message that was expected and never came, and where in the trace it ought to have stood.
@@ -236,6 +238,7 @@ pub fn judge(
         missing: followed.missing(trace),
         lost: lost(trace),
         repeated: repeated(trace),
+        uninvolved: guests::uninvolved(&case).filter(|_| verdict <= Verdict::Inconclusive),
     }
 }
 

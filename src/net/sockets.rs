@@ -232,7 +232,8 @@ struct Link {
 }
 
 enum Write {
-    Octets(Bytes),
+    /// No sooner than then: the network is slow.
+    Octets(Bytes, Instant),
     /// In order.
     Close,
     /// Without a word; the node asked for it, and hears no more.
@@ -585,7 +586,10 @@ impl Sockets {
         let there = self.map.party(to);
         // Somebody else's server is not held to an authority that it has never heard of.
         let is_foreign = there.node().is_none_or(|node| self.foreign.contains(node));
-        let trusts = if is_foreign { Worth::ALL } else { trusts };
+        let trusts = match is_foreign && !tls.is_shared() {
+            true => Worth::ALL,
+            false => trusts,
+        };
         let shown = client.as_ref().map(|identity| (identity, ip));
         let connector = tls.connector(shown, trusts)?;
         Ok((Some(connector), Security::Tls { client }))
@@ -624,11 +628,12 @@ impl Sockets {
             framed: true,
         };
         self.tap.record(now, EventKind::Sent(frame));
+        let due = Instant::now() + fate.delay;
         let mut rest = bytes;
         while !rest.is_empty() {
             let part = rest.split_to(fate.split.unwrap_or(rest.len()).clamp(1, rest.len()));
             // A writer that is gone means a connection that is gone: its end is on its way here.
-            let _ = held.writer.send(Write::Octets(part));
+            let _ = held.writer.send(Write::Octets(part, due));
         }
         if fate.cut_after.is_some_and(|limit| held.carried > limit) {
             let _ = held.writer.send(Write::Cut);
@@ -997,7 +1002,10 @@ async fn write_all(
 ) {
     while let Some(next) = queue.recv().await {
         match next {
-            Write::Octets(bytes) => {
+            Write::Octets(bytes, due) => {
+                if due > Instant::now() {
+                    tokio::time::sleep_until(due.into()).await;
+                }
                 if write.write_all(&bytes).await.is_err() {
                     // The reader sees the end of the connection and reports it.
                     trouble.broken.store(true, Ordering::Relaxed);

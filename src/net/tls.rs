@@ -148,6 +148,11 @@ impl Tls {
         Ok(tls)
     }
 
+    /// Whether others have certificates of the same authority, so that they can be held to it.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.papers, Papers::Given(_))
+    }
+
     /// What accepts connections to a node.
     pub fn acceptor(&self, node: &NodeName) -> Result<TlsAcceptor, TlsError> {
         let builder = ServerConfig::builder_with_provider(provider())

@@ -73,7 +73,7 @@ impl Comparison {
                 instance: path.to_owned(),
                 before,
                 after,
-                why: is.and_then(|instance| why(instance)),
+                why: is.and_then(|instance| instance.why()),
             };
             comparison.list(before, after).push(change);
         }
@@ -152,24 +152,11 @@ fn worst(report: &Report) -> BTreeMap<&str, &InstanceResult> {
     for instance in &report.instances {
         let path = instance.path();
         let known = worst.get(path);
-        if known.is_none_or(|known| gravity(known.outcome) < gravity(instance.outcome)) {
+        if known.is_none_or(|known| known.outcome.gravity() < instance.outcome.gravity()) {
             worst.insert(path, instance);
         }
     }
     worst
-}
-
-fn gravity(outcome: Outcome) -> usize {
-    match outcome {
-        Outcome::NotApplicable => 0,
-        Outcome::Unsupported => 1,
-        Outcome::Pass => 2,
-        Outcome::Info => 3,
-        Outcome::Waived => 4,
-        Outcome::Inconclusive => 5,
-        Outcome::Fail => 6,
-        Outcome::Error => 7,
-    }
 }
 
 fn has_run(outcome: Outcome) -> bool {
@@ -182,17 +169,6 @@ fn is_good(outcome: Outcome) -> bool {
 
 fn is_failure(outcome: Option<Outcome>) -> bool {
     matches!(outcome, Some(Outcome::Fail | Outcome::Error))
-}
-
-fn why(instance: &InstanceResult) -> Option<String> {
-    let finding = instance.decisive().filter(|_| !is_good(instance.outcome));
-    let found = finding.map(|finding| {
-        format!(
-            "{}: expected {}, found {}",
-            finding.requirement, finding.expected, finding.actual
-        )
-    });
-    found.or_else(|| instance.reason.clone())
 }
 
 fn word(outcome: Option<Outcome>) -> &'static str {

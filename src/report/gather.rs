@@ -73,6 +73,12 @@ pub fn played(
     let guests = trace.meta.nodes.iter();
     let guests =
         guests.filter(|node| matches!(node.cast, Cast::Sut | Cast::Tested | Cast::Deviant));
+    if let Some(why) = &judgement.uninvolved {
+        return InstanceResult {
+            trace: Some(stored),
+            ..unplayed(suite, instance, Outcome::NotApplicable, why.as_str())
+        };
+    }
     let rows = |findings: &[Finding]| findings.iter().map(|f| finding(suite, f)).collect();
     InstanceResult {
         under_test: guests.map(|node| node.name.to_string()).collect(),

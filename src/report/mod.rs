@@ -12,6 +12,7 @@ pub mod folder;
 pub mod gather;
 pub mod github;
 pub mod html;
+pub mod implementations;
 pub mod junit;
 pub mod label;
 pub mod ladder;
@@ -431,7 +432,36 @@ impl FindingRow {
     }
 }
 
+impl Outcome {
+    /// The graver of two is what both come to.
+    pub fn gravity(self) -> usize {
+        match self {
+            Outcome::NotApplicable => 0,
+            Outcome::Unsupported => 1,
+            Outcome::Pass => 2,
+            Outcome::Info => 3,
+            Outcome::Waived => 4,
+            Outcome::Inconclusive => 5,
+            Outcome::Fail => 6,
+            Outcome::Error => 7,
+        }
+    }
+}
+
 impl InstanceResult {
+    /// What stands between it and a pass, in words: requirement, expected, found; else why it stands as it does.
+    pub fn why(&self) -> Option<String> {
+        let is_good = matches!(self.outcome, Outcome::Pass | Outcome::Info);
+        let finding = self.decisive().filter(|_| !is_good);
+        let found = finding.map(|finding| {
+            format!(
+                "{}: expected {}, found {}",
+                finding.requirement, finding.expected, finding.actual
+            )
+        });
+        found.or_else(|| self.reason.clone())
+    }
+
     /// The id without its seed.
     pub fn path(&self) -> &str {
         self.id.rsplit_once('#').map_or(&*self.id, |(path, _)| path)

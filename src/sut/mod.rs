@@ -4,6 +4,7 @@
 pub mod contract;
 mod guest;
 mod guests;
+pub mod lineup;
 mod process;
 mod profile;
 pub mod sheet;
@@ -12,5 +13,6 @@ pub mod trigger;
 pub use contract::Told;
 pub use guest::{Addresses, Guest, Lifetime, Ready, Way, guest_of, parse_binding};
 pub use guests::{Absence, Guests, News, Whereabouts};
+pub use lineup::Lineup;
 pub use profile::{Profile, Standing, Waiver};
 pub use trigger::Trigger;

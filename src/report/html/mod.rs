@@ -152,7 +152,7 @@ fn sign(outcome: Outcome) -> &'static str {
 }
 
 /// `<span class="verdict fail">✗ fail</span>`.
-fn badge(outcome: Outcome) -> String {
+pub fn badge(outcome: Outcome) -> String {
     format!(
         "<span class=\"verdict {outcome}\">{} {outcome}</span>",
         sign(outcome)
@@ -166,7 +166,7 @@ fn distinct<'a>(words: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
 }
 
 /// Text as it may stand in HTML, also between quotation marks.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -183,7 +183,7 @@ fn escape(text: &str) -> String {
     safe
 }
 
-const STYLE: &str = include_str!("page.css");
+pub const STYLE: &str = include_str!("page.css");
 
 #[cfg(test)]
 mod tests {

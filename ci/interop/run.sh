@@ -2,13 +2,13 @@
 # Software of others, judged by peerproof: started on loopback with configurations of our own, installed from the
 # distribution's packages where it is missing. Prints one table of verdicts, and what it skips; fails on a verdict that
 # nobody explained. Needs root, for packages and for names that only the guests see. Takes under 5 minutes.
-# Usage: ci/interop/run.sh [PEERPROOF [WHAT…]]    WHAT: kamailio; without it, all
+# Usage: ci/interop/run.sh [PEERPROOF [WHAT…]]    WHAT: kamailio, http; without it, all
 set -eu
 cd "$(dirname "$0")/../.."
 
 peerproof=${1:-target/release/peerproof}
 [ $# -gt 0 ] && shift
-what=${*:-kamailio}
+what=${*:-kamailio http}
 if [ ! -x "$peerproof" ]; then
   echo "there is no $peerproof: build it with cargo build --release, or name another"
   exit 2
@@ -71,6 +71,21 @@ if wanted kamailio; then
     play p-cscf --sut $profiles/p-cscf.toml
   } &
   finish ims-core ims-core-direct p-cscf i-cscf s-cscf
+fi
+
+if wanted http; then
+  say "nginx as an origin, Varnish before it"
+  ci/interop/install.sh nginx=nginx-light varnishd=varnish
+  nginx -v 2>&1
+  varnishd -V 2>&1 | head -n 1
+  {
+    play nginx --suites ci/interop/http/suite --sut ci/interop/http/nginx.toml
+  } &
+  {
+    play varnish --suites ci/interop/http/suite --sut ci/interop/http/varnish.toml
+  } &
+  finish nginx varnish
+  echo "SKIPPED: the sessions that a Controller makes with its edges; neither reads JSON, so neither stands as an edge"
 fi
 
 say "verdicts"

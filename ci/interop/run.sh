@@ -2,13 +2,13 @@
 # Software of others, judged by peerproof: started on loopback with configurations of our own, installed from the
 # distribution's packages where it is missing. Prints one table of verdicts, and what it skips; fails on a verdict that
 # nobody explained. Needs root, for packages and for names that only the guests see. Takes under 5 minutes.
-# Usage: ci/interop/run.sh [PEERPROOF [WHAT…]]    WHAT: kamailio, http; without it, all
+# Usage: ci/interop/run.sh [PEERPROOF [WHAT…]]    WHAT: kamailio, http, sipp; without it, all
 set -eu
 cd "$(dirname "$0")/../.."
 
 peerproof=${1:-target/release/peerproof}
 [ $# -gt 0 ] && shift
-what=${*:-kamailio http}
+what=${*:-kamailio http sipp}
 if [ ! -x "$peerproof" ]; then
   echo "there is no $peerproof: build it with cargo build --release, or name another"
   exit 2
@@ -86,6 +86,15 @@ if wanted http; then
   } &
   finish nginx varnish
   echo "SKIPPED: the sessions that a Controller makes with its edges; neither reads JSON, so neither stands as an edge"
+fi
+
+if wanted sipp; then
+  say "SIPp as a user peer"
+  ci/interop/install.sh sipp=sip-tester
+  sipp -v | grep -o 'SIPp v[^ ]*' | head -n 1
+  play sipp --sut ci/interop/sipp/user-peer.toml
+  finish sipp
+  echo "SKIPPED: data; nobody is behind the path that SIPp answers with"
 fi
 
 say "verdicts"

@@ -19,7 +19,7 @@ use crate::{
     net::{Claim, Faults, Map, Memory, NetError, Sockets, Tls, Transport, pause},
     node::{Node, Setup, deviation::Deviation, variation::Variation},
     random::derive,
-    suite::{Context as Values, Follower, Ground, Instance, Stimulus, Suite, Topology},
+    suite::{Context as Values, Follower, Ground, Instance, Stimulus, Suite, Topology, Verb},
     sut::{Absence, Guests, News},
     time::At,
     trace::{Cast, CastNode, Event, EventKind, Meta, Trace, Trouble},
@@ -300,6 +300,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// The same while a scenario goes on.
 const LOOK_AFTER: Duration = Duration::from_millis(50);
 
+/// How long a scripted answer to a challenge takes where guests take part.
+const ANSWERING: Duration = Duration::from_millis(30);
+
 /// How many networks of the loopback range are tried before giving up.
 const NETWORKS_TRIED: usize = 32;
 
@@ -399,6 +402,7 @@ async fn run<T: Transport>(
         stimulator: Stimulator::new(suite, topology, casting.guests, &meta),
         guests: casting.guests,
         absence: None,
+        answering: None,
         trace: Trace {
             meta,
             events: Vec::new(),
@@ -467,6 +471,8 @@ struct Performance<'a, T> {
     stimulator: Stimulator<'a>,
     guests: Option<&'a Guests>,
     absence: Option<Absence>,
+    /// The answer to a challenge that is being thought about, and when it is ready.
+    answering: Option<(usize, At)>,
     trace: Trace,
     octets: usize,
     field: Field,
@@ -482,7 +488,14 @@ impl<'a, T: Transport> Performance<'a, T> {
             if let Some(stimulus) = self.follower.next_stimulus()
                 && stimulus.due.is_none_or(|due| due <= now)
             {
-                self.stimulate(stimulus)?;
+                let ready = self.has_answer_ready(&stimulus);
+                match ready <= now {
+                    true => self.stimulate(stimulus)?,
+                    false => {
+                        self.drive.step(ready).await?;
+                        self.record();
+                    }
+                }
                 continue;
             }
             // A real network has nothing more to show once all was seen; what must not come gets the settle.
@@ -522,6 +535,26 @@ impl<'a, T: Transport> Performance<'a, T> {
             }
         }
         Ok(())
+    }
+
+    /// When a stimulus may go out. A guest may send its challenge a moment before it puts down that it did, and
+    /// challenge again whoever answers faster than any user; where guests take part, answers take their time.
+    fn has_answer_ready(&mut self, stimulus: &Stimulus<'_>) -> At {
+        let is_answer = match &stimulus.step.verb {
+            Verb::Send(send) => send.authorize.is_some(),
+            _ => false,
+        };
+        if !is_answer || self.guests.is_none() {
+            return At::ZERO;
+        }
+        match self.answering {
+            Some((index, ready)) if index == stimulus.index => ready,
+            _ => {
+                let ready = self.drive.now() + ANSWERING;
+                self.answering = Some((stimulus.index, ready));
+                ready
+            }
+        }
     }
 
     /// `until`, or earlier where guests have to be looked after.

@@ -270,3 +270,66 @@ pub fn live_line(live: &Live) -> String {
         second.lag / 1e3,
     )
 }
+
+/// The same for a collector, in the text format of Prometheus (version 0.0.4).
+pub fn exposition(live: &Live) -> String {
+    let counts = &live.total;
+    let mut text = String::new();
+    let counters = [
+        ("offered", "Arrivals that were due.", counts.offered),
+        ("sent", "Questions that left.", counts.sent),
+        ("answered", "Whole answers that came.", counts.answered),
+        ("right", "Right answers.", counts.right),
+        (
+            "late",
+            "Right answers that took longer than the limit.",
+            counts.late,
+        ),
+        (
+            "unanswered",
+            "Questions that were never answered.",
+            counts.unanswered,
+        ),
+        ("dropped", "Arrivals that never left.", counts.dropped),
+        (
+            "skipped",
+            "Arrivals whose question made no sense any more.",
+            counts.skipped,
+        ),
+        ("wrong", "Wrong answers.", counts.wrong()),
+        ("octets", "Octets of answers.", counts.octets),
+    ];
+    for (name, help, value) in counters {
+        let _ = writeln!(
+            text,
+            "# HELP peerproof_load_{name}_total {help}\n# TYPE peerproof_load_{name}_total counter\npeerproof_load_{name}_total {value}"
+        );
+    }
+    let times = [
+        (
+            "response",
+            "From the intended start to the right answer.",
+            &live.response,
+        ),
+        (
+            "send_lag",
+            "From the intended start until the generator took it up.",
+            &live.lag,
+        ),
+    ];
+    for (name, help, times) in times {
+        let name = format!("peerproof_load_{name}_seconds");
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} summary");
+        for (quantile, micros) in [
+            ("0.5", times.p50),
+            ("0.9", times.p90),
+            ("0.99", times.p99),
+            ("0.999", times.p999),
+        ] {
+            let _ = writeln!(text, "{name}{{quantile=\"{quantile}\"}} {}", micros / 1e6);
+        }
+        let sum = times.mean * times.count as f64 / 1e6;
+        let _ = writeln!(text, "{name}_sum {sum}\n{name}_count {}", times.count);
+    }
+    text
+}

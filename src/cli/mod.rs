@@ -9,6 +9,7 @@ mod crew;
 mod doctor;
 mod exit;
 mod explain;
+mod gate;
 mod guard;
 mod init;
 mod judge;
@@ -95,6 +96,8 @@ enum Command {
     Bench(Box<bench::Bench>),
     /// Find the largest load that keeps the objective
     Search(Box<search::Search>),
+    /// Hold measurements to a baseline of this machine
+    Gate(gate::Gate),
     /// Print a JSON schema
     Schema(schema::SchemaCommand),
     /// Begin a profile of a system under test
@@ -119,12 +122,13 @@ impl Command {
             Command::Replay(command) => command.run(),
             Command::Judge(command) => command.run(),
             Command::Report(command) => command.run(),
-            Command::Compare(command) => command.run(),
+            Command::Gate(command) => command.run(),
             Command::Doctor(command) => command.run(),
             Command::Node(command) => command.run(),
             Command::Serve(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Search(command) => command.run(),
+            Command::Compare(command) => command.run(),
             Command::Schema(command) => command.run(),
             Command::Guard(command) => command.run(),
             Command::Init(command) => command.run(),

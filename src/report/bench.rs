@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::load::{
+    baseline::{Compare, Compared},
     engine::{bench::Live, machine::Used},
     profile::Shape,
     search::{Came, End, Found, Goal, Length, Tried},
@@ -251,6 +252,33 @@ fn used(used: &Used, seconds: f64) -> String {
 
 fn line(text: &mut String, name: &str, what: &str) {
     let _ = writeln!(text, "{name:<16} {what}");
+}
+
+/// How measurements compare with a baseline.
+pub fn compared(compared: &[Compared], before: usize, now: usize) -> String {
+    let mut text = String::new();
+    line(
+        &mut text,
+        "compared",
+        &format!("medians of {before} before and {now} now"),
+    );
+    for one in compared {
+        let verdict = match one.verdict {
+            Compare::Same => "same",
+            Compare::Worse => "WORSE",
+            Compare::TooNoisy => "TOO NOISY to say",
+        };
+        let _ = writeln!(
+            text,
+            "{:<26} {:>10.1} µs {:>10.1} µs  {:+.1} %, null control ±{:.1} %  {verdict}",
+            one.what,
+            one.before,
+            one.now,
+            one.change * 100.0,
+            one.noise * 100.0
+        );
+    }
+    text
 }
 
 /// What is told while it runs.

@@ -615,3 +615,67 @@ fn what_was_seen_so_far_is_told_and_drawn() {
     let curves = page.matches("<figure>").count();
     assert_eq!(if trial.figures.is_some() { 3 } else { 0 }, curves);
 }
+
+#[test]
+fn what_became_slower_fails_the_gate_and_other_machines_are_not_compared() {
+    let folder = Folder::new("baseline");
+    // Measured once, and told otherwise a few times: a gate is about numbers, not about this machine's mood.
+    let args = [
+        "bench",
+        "tracker",
+        "--rate",
+        "100",
+        "--duration",
+        "1s",
+        "--warm-up",
+        "200ms",
+        "--peers",
+        "2000",
+        "--out",
+        "m",
+    ];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_peerproof"));
+    let command = command.args(args).args(PATIENT).current_dir(folder.path());
+    if command.output().unwrap().status.code() != Some(0) {
+        return;
+    }
+    let trial: Trial = read(&folder, "m/bench.json");
+    let told = |name: &str, times: f64, machine: &str| {
+        let mut other = trial.clone();
+        let response = &mut other.figures.as_mut().unwrap().response;
+        (response.p50, response.p99) = (1000.0 * times, 5000.0 * times);
+        other.machine.id = machine.to_owned();
+        fs::create_dir_all(folder.path().join(name)).unwrap();
+        let text = serde_json::to_string(&other).unwrap();
+        fs::write(folder.path().join(name).join("bench.json"), text).unwrap();
+    };
+    for n in 0..4 {
+        let drift = 1.0 + f64::from(n) / 100.0;
+        told(&format!("before-{n}"), drift, "here");
+        told(&format!("same-{n}"), drift * 1.01, "here");
+        told(&format!("slow-{n}"), drift * 1.5, "here");
+        told(&format!("there-{n}"), drift, "there");
+    }
+    let compare = |what: &str, more: &[&str]| {
+        let folders = (0..4).map(|n| format!("{what}-{n}"));
+        let output = Command::new(env!("CARGO_BIN_EXE_peerproof"))
+            .args(["gate", "base/tracker.json"])
+            .args(folders)
+            .args(more)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        output.status.code()
+    };
+    assert_eq!(Some(0), compare("before", &["--record"]));
+    assert_eq!(Some(0), compare("same", &[]));
+    assert_eq!(Some(5), compare("slow", &[]));
+    assert_eq!(Some(2), compare("there", &[]));
+    // What is no measurement enters no baseline, and is held to none.
+    let mut invalid = trial.clone();
+    invalid.outcome = Outcome::Invalid;
+    let text = serde_json::to_string(&invalid).unwrap();
+    fs::write(folder.path().join("same-0/bench.json"), text).unwrap();
+    assert_eq!(Some(6), compare("same", &[]));
+    assert_eq!(Some(6), compare("same", &["--record"]));
+}

@@ -25,15 +25,17 @@ use crate::{
             child::Server,
             generate::Manner,
             machine,
+            metrics::Metrics,
         },
         journey::Journey,
+        log,
         profile::{Profile, Shape},
         schedule::{Arrival, Law, Share, times},
         tracker::{self, Mix, TrackerJourney, Visitors},
         trial::{Outcome, Plan, Stopped, Trial},
         validity::Allowed,
     },
-    report::{bench as drawing, moment},
+    report::{bench as drawing, html, moment},
     time::At,
 };
 
@@ -58,9 +60,36 @@ pub struct Bench {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
+    /// Also write these reports, separated by commas
+    #[arg(long, value_enum, value_name = "FORMAT,…", value_delimiter = ',')]
+    report: Vec<Drawn>,
+
+    /// Tell what was seen so far here, under /metrics, in the text format of Prometheus
+    #[arg(long, value_name = "ADDR", value_parser = addr)]
+    metrics: Option<SocketAddr>,
+
     /// Fail with exit code 5 if a larger share of arrivals than this is inadequately handled, in percent
     #[arg(long, value_name = "PERCENT")]
     objective: Option<f64>,
+}
+
+/// What can be drawn of a measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Drawn {
+    /// report.html: one page, with times by percentile and second by second
+    Html,
+}
+
+/// Draws what is wanted of the measurement in a folder.
+pub fn draw(trial: &Trial, folder: &Path, wanted: &[Drawn]) -> Result<(), Failure> {
+    if !wanted.contains(&Drawn::Html) {
+        return Ok(());
+    }
+    let log = std::fs::read_to_string(folder.join("intervals.hlog"));
+    let record = log.ok().and_then(|text| log::read(&text).ok());
+    let page = html::load::page(trial, record.as_ref());
+    std::fs::write(folder.join("report.html"), page)?;
+    Ok(())
 }
 
 /// What every load is told.
@@ -207,13 +236,20 @@ impl Bench {
         let out = self.folder()?;
         let stop = Stop::on_signals();
         let mut line = LiveLine::new();
+        let metrics = self.metrics.map(Metrics::listen).transpose();
+        let metrics = metrics
+            .map_err(|error| Failure::new(Exit::Unavailable, format!("--metrics: {error}")))?;
         let log = out.join("intervals.hlog");
-        let (trial, stopped) = self
-            .load
-            .trial(&profile, Some(&log), &stop, |live| line.show(live))?;
+        let (trial, stopped) = self.load.trial(&profile, Some(&log), &stop, |live| {
+            line.show(live);
+            if let Some(metrics) = &metrics {
+                metrics.set(drawing::exposition(live));
+            }
+        })?;
         line.clear();
         let text = serde_json::to_string_pretty(&trial).map_err(std::io::Error::from)?;
         std::fs::write(out.join("bench.json"), text + "\n")?;
+        draw(&trial, &out, &self.report)?;
         tell(&drawing::text(&trial, stopped.as_ref()))?;
         tell(&format!("{}\n", out.join("bench.json").display()))?;
         if stop.is_asked() {

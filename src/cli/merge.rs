@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     Exit, Failure,
-    bench::{exit_of, new_folder},
+    bench::{Drawn, draw, exit_of, new_folder},
     tell,
 };
 use crate::{
@@ -27,6 +27,10 @@ pub struct Merge {
     /// The folder for bench.json and intervals.hlog [default: peerproof-out/bench-<time>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+
+    /// Also write these reports, separated by commas
+    #[arg(long, value_enum, value_name = "FORMAT,…", value_delimiter = ',')]
+    report: Vec<Drawn>,
 }
 
 impl Merge {
@@ -43,6 +47,7 @@ impl Merge {
         }
         let text = serde_json::to_string_pretty(&trial).map_err(std::io::Error::from)?;
         std::fs::write(out.join("bench.json"), text + "\n")?;
+        draw(&trial, &out, &self.report)?;
         tell(&drawing::text(&trial, None))?;
         tell(&format!("{}\n", out.join("bench.json").display()))?;
         Ok(exit_of(&trial, None))

@@ -9,6 +9,7 @@ mod crew;
 mod doctor;
 mod exit;
 mod explain;
+mod gate;
 mod guard;
 mod init;
 mod judge;
@@ -98,6 +99,8 @@ enum Command {
     Bench(Box<bench::Bench>),
     /// Find the largest load that keeps the objective
     Search(Box<search::Search>),
+    /// Hold measurements to a baseline of this machine
+    Gate(gate::Gate),
     /// Print a JSON schema
     Schema(schema::SchemaCommand),
     /// Begin a profile of a system under test
@@ -124,6 +127,7 @@ impl Command {
             Command::Report(command) => command.run(),
             Command::Compare(command) => command.run(),
             Command::Matrix(command) => command.run(),
+            Command::Gate(command) => command.run(),
             Command::Doctor(command) => command.run(),
             Command::Node(command) => command.run(),
             Command::Serve(command) => command.run(),

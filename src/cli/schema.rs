@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::{Exit, Failure, print, selection::with_names};
-use crate::{report::Report, suite::schema};
+use crate::{load::trial::Trial, report::Report, suite::schema};
 
 #[derive(Debug, Args)]
 pub struct SchemaCommand {
@@ -16,6 +16,8 @@ pub struct SchemaCommand {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Of {
+    /// bench.json
+    Bench,
     /// fixtures/contents.toml
     Contents,
     /// The profile of a system under test
@@ -35,6 +37,7 @@ enum Of {
 impl SchemaCommand {
     pub fn run(self) -> Result<Exit, Failure> {
         let schema = match self.of {
+            Of::Bench => Trial::schema(),
             Of::Contents => text(&schema::contents()),
             Of::Profile => text(&schema::profile()),
             Of::Requirements => text(&schema::requirements()),

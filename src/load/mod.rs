@@ -6,6 +6,7 @@
 //! [`population`] (who there is), [`schedule`] (when something is asked), [`journey`] (what is asked, and
 //! what a right answer is), [`record`] (what is kept of it) and [`trial`] (what came of it).
 
+pub mod baseline;
 pub mod chunks;
 pub mod engine;
 pub mod journey;

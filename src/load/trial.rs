@@ -48,6 +48,14 @@ pub struct Trial {
     pub machine: Machine,
 }
 
+impl Trial {
+    /// The JSON schema of `bench.json`.
+    pub fn schema() -> String {
+        let schema = serde_json::Value::from(schemars::schema_for!(Trial));
+        format!("{schema:#}\n")
+    }
+}
+
 /// What a measurement is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::load::{
+    baseline::{Compare, Compared},
     engine::{bench::Live, machine::Used},
     profile::Shape,
     search::{Came, End, Found, Goal, Length, Tried},
@@ -253,6 +254,33 @@ fn line(text: &mut String, name: &str, what: &str) {
     let _ = writeln!(text, "{name:<16} {what}");
 }
 
+/// How measurements compare with a baseline.
+pub fn compared(compared: &[Compared], before: usize, now: usize) -> String {
+    let mut text = String::new();
+    line(
+        &mut text,
+        "compared",
+        &format!("medians of {before} before and {now} now"),
+    );
+    for one in compared {
+        let verdict = match one.verdict {
+            Compare::Same => "same",
+            Compare::Worse => "WORSE",
+            Compare::TooNoisy => "TOO NOISY to say",
+        };
+        let _ = writeln!(
+            text,
+            "{:<26} {:>10.1} µs {:>10.1} µs  {:+.1} %, null control ±{:.1} %  {verdict}",
+            one.what,
+            one.before,
+            one.now,
+            one.change * 100.0,
+            one.noise * 100.0
+        );
+    }
+    text
+}
+
 /// What is told while it runs.
 pub fn live_line(live: &Live) -> String {
     let Some(second) = &live.second else {
@@ -269,4 +297,67 @@ pub fn live_line(live: &Live) -> String {
         live.total.inadequate(),
         second.lag / 1e3,
     )
+}
+
+/// The same for a collector, in the text format of Prometheus (version 0.0.4).
+pub fn exposition(live: &Live) -> String {
+    let counts = &live.total;
+    let mut text = String::new();
+    let counters = [
+        ("offered", "Arrivals that were due.", counts.offered),
+        ("sent", "Questions that left.", counts.sent),
+        ("answered", "Whole answers that came.", counts.answered),
+        ("right", "Right answers.", counts.right),
+        (
+            "late",
+            "Right answers that took longer than the limit.",
+            counts.late,
+        ),
+        (
+            "unanswered",
+            "Questions that were never answered.",
+            counts.unanswered,
+        ),
+        ("dropped", "Arrivals that never left.", counts.dropped),
+        (
+            "skipped",
+            "Arrivals whose question made no sense any more.",
+            counts.skipped,
+        ),
+        ("wrong", "Wrong answers.", counts.wrong()),
+        ("octets", "Octets of answers.", counts.octets),
+    ];
+    for (name, help, value) in counters {
+        let _ = writeln!(
+            text,
+            "# HELP peerproof_load_{name}_total {help}\n# TYPE peerproof_load_{name}_total counter\npeerproof_load_{name}_total {value}"
+        );
+    }
+    let times = [
+        (
+            "response",
+            "From the intended start to the right answer.",
+            &live.response,
+        ),
+        (
+            "send_lag",
+            "From the intended start until the generator took it up.",
+            &live.lag,
+        ),
+    ];
+    for (name, help, times) in times {
+        let name = format!("peerproof_load_{name}_seconds");
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} summary");
+        for (quantile, micros) in [
+            ("0.5", times.p50),
+            ("0.9", times.p90),
+            ("0.99", times.p99),
+            ("0.999", times.p999),
+        ] {
+            let _ = writeln!(text, "{name}{{quantile=\"{quantile}\"}} {}", micros / 1e6);
+        }
+        let sum = times.mean * times.count as f64 / 1e6;
+        let _ = writeln!(text, "{name}_sum {sum}\n{name}_count {}", times.count);
+    }
+    text
 }

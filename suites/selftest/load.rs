@@ -44,12 +44,24 @@ fn bench(name: &str, args: &[&str]) -> Measured {
     let text = fs::read_to_string(out.join("bench.json"));
     let text = text.unwrap_or_else(|error| panic!("{error}\n{said}\n{complained}"));
     assert!(!out.join("intervals.partial").exists(), "{said}");
+    let value = serde_json::from_str(&text).unwrap();
+    let errors: Vec<String> = schema()
+        .iter_errors(&value)
+        .map(|e| e.to_string())
+        .collect();
+    assert!(errors.is_empty(), "{errors:#?}");
     Measured {
         exit: output.status.code(),
         said,
         trial: serde_json::from_str(&text).unwrap(),
         log: fs::read_to_string(out.join("intervals.hlog")).ok(),
     }
+}
+
+fn schema() -> jsonschema::Validator {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/reports/bench.schema.json");
+    let schema = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    jsonschema::validator_for(&schema).unwrap()
 }
 
 const PATIENT: &[&str] = &[
@@ -534,4 +546,136 @@ fn a_search_ends_with_a_capacity_or_says_why_not() {
         said.contains("below 50/s, which missed by p99") || said.contains("NOT FOUND"),
         "{said}"
     );
+}
+
+#[test]
+fn what_was_seen_so_far_is_told_and_drawn() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap();
+    drop(free);
+    let folder = Folder::new("metrics");
+    let args = [
+        "bench",
+        "tracker",
+        "--rate",
+        "100",
+        "--duration",
+        "4s",
+        "--warm-up",
+        "0s",
+        "--peers",
+        "2000",
+        "--report",
+        "html",
+        "--out",
+        "out",
+        "--metrics",
+        &port.to_string(),
+    ];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_peerproof"));
+    let command = command.args(args).args(PATIENT).current_dir(folder.path());
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let ask = |path: &str| -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(port)?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let mut told = String::new();
+    while child.try_wait().unwrap().is_none() {
+        if let Ok(text) = ask("/metrics")
+            && text.contains("peerproof_load_offered_total ")
+        {
+            told = text;
+            assert!(ask("/").unwrap().starts_with("HTTP/1.1 404 "));
+        }
+        thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert!(told.starts_with("HTTP/1.1 200 OK\r\n"), "{told}");
+    let value = |name: &str| -> f64 {
+        let line = told
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap();
+        line.trim().parse().unwrap()
+    };
+    let (offered, right) = (
+        value("peerproof_load_offered_total "),
+        value("peerproof_load_right_total "),
+    );
+    assert!(
+        (1.0..1000.0).contains(&offered) && right <= offered,
+        "{told}"
+    );
+    assert!(value("peerproof_load_response_seconds{quantile=\"0.99\"} ") < 20.0);
+    let page = fs::read_to_string(folder.path().join("out/report.html")).unwrap();
+    assert!(!page.contains("<script") && !page.contains("http://") && !page.contains("https://"));
+    let trial: Trial = read(&folder, "out/bench.json");
+    let curves = page.matches("<figure>").count();
+    assert_eq!(if trial.figures.is_some() { 3 } else { 0 }, curves);
+}
+
+#[test]
+fn what_became_slower_fails_the_gate_and_other_machines_are_not_compared() {
+    let folder = Folder::new("baseline");
+    // Measured once, and told otherwise a few times: a gate is about numbers, not about this machine's mood.
+    let args = [
+        "bench",
+        "tracker",
+        "--rate",
+        "100",
+        "--duration",
+        "1s",
+        "--warm-up",
+        "200ms",
+        "--peers",
+        "2000",
+        "--out",
+        "m",
+    ];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_peerproof"));
+    let command = command.args(args).args(PATIENT).current_dir(folder.path());
+    if command.output().unwrap().status.code() != Some(0) {
+        return;
+    }
+    let trial: Trial = read(&folder, "m/bench.json");
+    let told = |name: &str, times: f64, machine: &str| {
+        let mut other = trial.clone();
+        let response = &mut other.figures.as_mut().unwrap().response;
+        (response.p50, response.p99) = (1000.0 * times, 5000.0 * times);
+        other.machine.id = machine.to_owned();
+        fs::create_dir_all(folder.path().join(name)).unwrap();
+        let text = serde_json::to_string(&other).unwrap();
+        fs::write(folder.path().join(name).join("bench.json"), text).unwrap();
+    };
+    for n in 0..4 {
+        let drift = 1.0 + f64::from(n) / 100.0;
+        told(&format!("before-{n}"), drift, "here");
+        told(&format!("same-{n}"), drift * 1.01, "here");
+        told(&format!("slow-{n}"), drift * 1.5, "here");
+        told(&format!("there-{n}"), drift, "there");
+    }
+    let compare = |what: &str, more: &[&str]| {
+        let folders = (0..4).map(|n| format!("{what}-{n}"));
+        let output = Command::new(env!("CARGO_BIN_EXE_peerproof"))
+            .args(["gate", "base/tracker.json"])
+            .args(folders)
+            .args(more)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        output.status.code()
+    };
+    assert_eq!(Some(0), compare("before", &["--record"]));
+    assert_eq!(Some(0), compare("same", &[]));
+    assert_eq!(Some(5), compare("slow", &[]));
+    assert_eq!(Some(2), compare("there", &[]));
+    // What is no measurement enters no baseline, and is held to none.
+    let mut invalid = trial.clone();
+    invalid.outcome = Outcome::Invalid;
+    let text = serde_json::to_string(&invalid).unwrap();
+    fs::write(folder.path().join("same-0/bench.json"), text).unwrap();
+    assert_eq!(Some(6), compare("same", &[]));
+    assert_eq!(Some(6), compare("same", &["--record"]));
 }

@@ -15,6 +15,7 @@ use wildmatch::WildMatch;
 
 /// What to ask the program for, and where it is committed.
 const SCHEMAS: &[(&str, &str)] = &[
+    ("bench", "reports/bench.schema.json"),
     ("contents", "fixtures/contents.schema.json"),
     ("profile", "fixtures/profiles/schema.json"),
     ("requirements", "suites/requirements.schema.json"),

@@ -26,7 +26,10 @@ use crate::{
         log,
         record::{Counts, Interval, Record},
         schedule::Arrival,
-        trial::{Kind, Machine, Outcome, Plan, SCHEMA, Second, Stopped, Trial, figures, outcome},
+        trial::{
+            Kind, Machine, Outcome, Percentiles, Plan, SCHEMA, Second, Stopped, Trial, figures,
+            outcome,
+        },
         validity::Evidence,
     },
     time::At,
@@ -53,6 +56,9 @@ pub struct Live {
     pub total: Counts,
     /// The newest whole second.
     pub second: Option<Second>,
+    /// Response times and send lag so far.
+    pub response: Percentiles,
+    pub lag: Percentiles,
 }
 
 /// Measures. `live` is called about once a second; intervals go to `log` if the measurement turns out to be one.
@@ -298,6 +304,8 @@ impl Collected {
             elapsed: elapsed.as_secs_f64(),
             total: self.total.counts.clone(),
             second: newest.map(|(second, interval)| Second::of(*second, interval)),
+            response: Percentiles::of(&self.total.response),
+            lag: Percentiles::of(&self.total.lag),
         }
     }
 

@@ -7,6 +7,7 @@ pub mod child;
 pub mod clock;
 pub mod generate;
 pub mod machine;
+pub mod metrics;
 mod ready;
 pub mod serve;
 pub mod served;

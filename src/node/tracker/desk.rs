@@ -33,6 +33,8 @@ impl Desk {
     pub fn new(setup: &Setup, local: SocketAddr) -> Desk {
         let mut setup = setup.clone();
         setup.policy.tracker.believes_asserted_on_ut = true;
+        // The proxy takes TLS off.
+        setup.tls = false;
         let people = Arc::new(People::whoever_is_asserted(&setup));
         Desk {
             door: HttpDoor::new(&setup, people),

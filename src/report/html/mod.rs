@@ -4,6 +4,7 @@
 //! would grow beyond its bound. Start at [`draw`].
 
 mod failure;
+pub mod load;
 mod overview;
 mod picture;
 

@@ -6,7 +6,7 @@ mod folder;
 
 use std::{
     env, fs,
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
     path::Path,
     process::{Command as Process, Stdio},
@@ -108,6 +108,37 @@ fn a_guest_that_dies_of_a_message_fails() {
         finding["actual"].as_str().unwrap().contains("signal 6"),
         "{finding}"
     );
+}
+
+/// Soon after our own tracker has challenged somebody it stands still, or its plug is pulled. It lives for the whole
+/// run, so that it was heard before.
+#[test]
+fn a_guest_that_stops_in_the_middle_fails() {
+    for how in ["stand-still", "unplug"] {
+        let began = Instant::now();
+        let folder = Folder::new(how);
+        let guest = misbehaving(how);
+        let (_, command) = guest.split_once("cmd:").unwrap();
+        let profile = format!(
+            "name = \"stops\"\nroles = [\"tracker\"]\n[claims]\narchitectures = [\"registered\"]\n\
+             peer-list = [\"ut\"]\nrequest = [\"ims\"]\nstatus = [\"ims\"]\nfeatures = [\"tls\"]\n\
+             [[guest]]\nname = \"tracker\"\ncommand = '{command}'\nlifetime = \"run\"\n"
+        );
+        fs::write(folder.path().join("sut.toml"), profile).unwrap();
+        let asked = "common/tracker-on-ut/registers-nobody-it-cannot-authenticate";
+        peerproof(folder.path())
+            .args(["run", asked, TRACKER, "--sut", "sut.toml", "--out", "run"])
+            .assert()
+            .code(1);
+        let results = fs::read_to_string(folder.path().join("run/results.json")).unwrap();
+        let results: Value = serde_json::from_str(&results).unwrap();
+        let last = instances(&results).last().unwrap();
+        assert_eq!("fail", last["outcome"], "{how}: {last}");
+        let finding = &last["findings"][0];
+        assert_eq!("tracker", finding["node"], "{how}: {finding}");
+        assert_eq!("sut", finding["blame"], "{how}: {finding}");
+        assert!(began.elapsed() < Duration::from_secs(60), "{how}");
+    }
 }
 
 #[test]
@@ -250,6 +281,9 @@ const BROKEN: &[(&str, &str, &str)] = &[
 #[ignore = "is a guest of other tests"]
 fn guest() {
     let how = env::var("MISBEHAVE").expect("is a guest of other tests");
+    if let "stand-still" | "unplug" = how.as_str() {
+        return stop_after_the_challenge(&how);
+    }
     let listeners: Vec<TcpListener> = env::vars()
         .filter(|(name, _)| name.starts_with("PEERPROOF_LISTEN_") && !name.ends_with("TRANSPORT"))
         .map(|(_, addr)| TcpListener::bind(addr).unwrap())
@@ -271,6 +305,33 @@ fn guest() {
     std::io::stdout().flush().unwrap();
     for thread in threads {
         thread.join().unwrap();
+    }
+}
+
+/// Plays the tracker by our own node until it has challenged somebody.
+fn stop_after_the_challenge(how: &str) {
+    let mut node = Process::new(env!("CARGO_BIN_EXE_peerproof"))
+        .args(["node", "tracker"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Its log is the one way to know when; what it is ready for it says itself.
+    let lines = BufReader::new(node.stderr.take().unwrap()).lines();
+    for line in lines.map_while(Result::ok) {
+        eprintln!("{line}");
+        if !line.contains("HTTP/1.1 401") {
+            continue;
+        }
+        let signal = if how == "unplug" { "-KILL" } else { "-STOP" };
+        let pid = node.id().to_string();
+        let sent = Process::new("kill").args([signal, &pid]).status();
+        assert!(sent.unwrap().success());
+        break;
+    }
+    // Whoever started us ends us, and the node with us.
+    loop {
+        thread::park();
     }
 }
 

@@ -303,6 +303,9 @@ const LOOK_AFTER: Duration = Duration::from_millis(50);
 /// How long a scripted answer to a challenge takes where guests take part.
 const ANSWERING: Duration = Duration::from_millis(30);
 
+/// The longest that a stimulus waits for a guest to be told the one before.
+const TELLING: Duration = Duration::from_secs(1);
+
 /// How many networks of the loopback range are tried before giving up.
 const NETWORKS_TRIED: usize = 32;
 
@@ -403,6 +406,7 @@ async fn run<T: Transport>(
         guests: casting.guests,
         absence: None,
         answering: None,
+        stimulated: At::ZERO,
         trace: Trace {
             meta,
             events: Vec::new(),
@@ -473,6 +477,8 @@ struct Performance<'a, T> {
     absence: Option<Absence>,
     /// The answer to a challenge that is being thought about, and when it is ready.
     answering: Option<(usize, At)>,
+    /// When the last stimulus went out.
+    stimulated: At,
     trace: Trace,
     octets: usize,
     field: Field,
@@ -488,7 +494,7 @@ impl<'a, T: Transport> Performance<'a, T> {
             if let Some(stimulus) = self.follower.next_stimulus()
                 && stimulus.due.is_none_or(|due| due <= now)
             {
-                let ready = self.has_answer_ready(&stimulus);
+                let ready = self.has_answer_ready(&stimulus).max(self.has_been_told());
                 match ready <= now {
                     true => self.stimulate(stimulus)?,
                     false => {
@@ -557,6 +563,17 @@ impl<'a, T: Transport> Performance<'a, T> {
         }
     }
 
+    /// When the next stimulus may go out after one that a guest is still being told: steps happen in order, but who
+    /// answers only once all is done is not waited for.
+    fn has_been_told(&self) -> At {
+        let is_being_told = self.guests.is_some_and(Guests::is_being_told);
+        let now = self.drive.now();
+        match is_being_told && now < self.stimulated + TELLING {
+            true => now + LOOK_AGAIN,
+            false => At::ZERO,
+        }
+    }
+
     /// `until`, or earlier where guests have to be looked after.
     fn soon(&self, until: At) -> At {
         match self.guests {
@@ -593,6 +610,7 @@ impl<'a, T: Transport> Performance<'a, T> {
 
     fn stimulate(&mut self, stimulus: Stimulus<'a>) -> Result<(), Fault> {
         let index = stimulus.index;
+        self.stimulated = self.drive.now();
         let done = self
             .stimulator
             .carry_out(&mut self.drive, &self.follower, stimulus.step);

@@ -6,7 +6,10 @@ use std::{
     fs, io,
     net::{IpAddr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -64,6 +67,8 @@ struct Running {
     listeners: Vec<Listener>,
     /// Pushes that went wrong.
     failed: Arc<Mutex<Vec<String>>>,
+    /// Pushes that have not been answered yet.
+    orders: Arc<AtomicUsize>,
 }
 
 /// Where a guest is, if not where the topology has it.
@@ -317,6 +322,7 @@ impl Guests {
             line: ReadyLine::default(),
             listeners,
             failed: Arc::default(),
+            orders: Arc::default(),
         };
         state.running.insert(guest.name.clone(), running);
         Ok(())
@@ -416,14 +422,26 @@ impl Guests {
             return failed(&running.failed, "there is no trigger".to_owned());
         };
         let (told, failures) = (environment(&running.told), running.failed.clone());
+        let orders = running.orders.clone();
+        orders.fetch_add(1, Ordering::Relaxed);
         // It may answer only after it has done everything, and that takes our own nodes.
-        thread::spawn(move || match trigger.push(&order, &told) {
-            Pushed::Done => {}
-            Pushed::Unsupported => {
-                failed(&failures, format!("it does not do \"{}\"", order.action))
+        thread::spawn(move || {
+            match trigger.push(&order, &told) {
+                Pushed::Done => {}
+                Pushed::Unsupported => {
+                    failed(&failures, format!("it does not do \"{}\"", order.action))
+                }
+                Pushed::Failed(why) => failed(&failures, why),
             }
-            Pushed::Failed(why) => failed(&failures, why),
+            orders.fetch_sub(1, Ordering::Relaxed);
         });
+    }
+
+    /// Whether a guest has an order that it has not answered yet.
+    pub fn is_being_told(&self) -> bool {
+        let state = self.state();
+        let mut running = state.running.values();
+        running.any(|running| running.orders.load(Ordering::Relaxed) > 0)
     }
 
     /// What became of guests since this was asked last.

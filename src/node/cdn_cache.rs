@@ -16,7 +16,7 @@ use super::{
     serving::{CONTENT_PATH, Shelf, bent, content_response, data_address, msrp_habits, swarm_of},
 };
 use crate::{
-    io::{Action, Input, OpenSecurity, Outbox, TimerId},
+    io::{Action, Input, Outbox, TimerId},
     proto::{
         file_transfer::{Agreed, Job, MsrpEndpoint, MsrpEvent, MsrpSession},
         http_exchange::{
@@ -28,6 +28,7 @@ use crate::{
     time::At,
     wire::{
         cdn_session::{Grant, Holdings, MEDIA_TYPE, NAMES, SessionCreated, SessionRequest, Way},
+        frame::Security,
         http::{Octets, RangeSpec, Ranges, Request, Response},
         msrp,
     },
@@ -153,10 +154,20 @@ impl CdnCache {
     }
 
     fn send(&mut self, at: At, to: SocketAddr, request: Request, out: &mut Outbox) -> Exchange {
-        let plain = OpenSecurity::Plain;
+        let security = self.setup.security_of(to);
         let limit = Some(FETCH_LIMIT);
         self.client
-            .send(at, RefPoint::Cdn, to, plain, request, limit, out)
+            .send(at, RefPoint::Cdn, to, security, request, limit, out)
+    }
+
+    /// Whether the other end proves to be the Controller of the same CDN.
+    fn is_its_controller(&self, asker: &Asker) -> bool {
+        let own = self.setup.directory.nodes.get(&self.setup.name);
+        let cdn = own.and_then(|own| own.cdn.as_ref());
+        let there = self.setup.who_asks(asker.from, &asker.security);
+        let is_it = there
+            .is_some_and(|(_, node)| node.role == Role::Controller && node.cdn.as_ref() == cdn);
+        is_it || !self.setup.policy.cdn_server.asks_who_asks
     }
 
     fn asked(
@@ -174,6 +185,10 @@ impl CdnCache {
         }
         if asker.on != RefPoint::Cdn {
             return self.answer(served, 404, out);
+        }
+        if asker.security != Security::Plain && !self.is_its_controller(asker) {
+            out.note("refused", "who asks for a session is not the Controller");
+            return self.answer(served, 403, out);
         }
         let session = path.strip_prefix(NAMES.sessions);
         match (request.method(), session) {

@@ -21,7 +21,7 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     time::Duration,
 };
 
@@ -632,7 +632,7 @@ impl Controller {
         out: &mut Outbox,
     ) {
         if asker.on == RefPoint::Cdn && request.path() == NAMES.holdings {
-            let response = self.told(at, request, asker.from, out);
+            let response = self.told(at, request, asker, out);
             return self.server.respond(served, response, out);
         }
         if asker.on != RefPoint::Data || !request.path().starts_with(CONTENT_PATH) {
@@ -759,12 +759,12 @@ impl Controller {
     }
 
     /// An edge tells what it holds now.
-    fn told(&mut self, at: At, request: &Request, from: SocketAddr, out: &mut Outbox) -> Response {
+    fn told(&mut self, at: At, request: &Request, asker: &Asker, out: &mut Outbox) -> Response {
         let Ok(holdings) = Holdings::parse(&request.body()) else {
             return Response::build(400).finish();
         };
         let now: Pieces = holdings.pieces.iter().copied().collect();
-        let Some((server, _)) = self.setup.directory.at(from) else {
+        let Some((server, _)) = self.setup.who_asks(asker.from, &asker.security) else {
             return Response::build(403).finish();
         };
         let Some(mut lost) = self.cdn.replace(server, &holdings.content, now.clone()) else {

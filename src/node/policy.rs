@@ -549,6 +549,8 @@ decisions! {
         heeds_token_expiry: bool = [true],
         /// Whether 201 names the session in Location (RFC 9110 10.2.2).
         says_location: bool = [true, false],
+        /// Whether sessions under TLS are opened for the own Controller alone.
+        asks_who_asks: bool = [true],
         /// Whether an edge fetches from the origin what it does not hold.
         fetches: bool = [true],
         /// Whether what came from the origin is compared to the manifest before it is given away.

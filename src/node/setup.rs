@@ -11,8 +11,8 @@ use bytes::Bytes;
 use crate::{
     io::OpenSecurity,
     spec::{Architecture, Delivery, Format, Options, RefPoint, Role, Worth},
-    trace::Listener,
-    wire::frame::{Identity, NodeName},
+    trace::{ListenTransport, Listener},
+    wire::frame::{Identity, NodeName, Security},
 };
 
 /// Everything a node knows at the start.
@@ -59,6 +59,39 @@ impl Setup {
                 trusts: self.trusts,
             },
             false => OpenSecurity::Plain,
+        }
+    }
+
+    /// How the listener at `to` wants to be met, showing this node's own certificate where it wants TLS.
+    pub fn security_of(&self, to: SocketAddr) -> OpenSecurity {
+        let own = self.directory.nodes.get(&self.name);
+        let host = own.map_or(self.name.as_str(), |own| &own.host);
+        match self.directory.is_under_tls(to) {
+            true => self.protected(Some(Identity::proven(host))),
+            false => OpenSecurity::Plain,
+        }
+    }
+
+    /// The node at the other end: who its certificate proves it to be, or without TLS who has the address. `None` if it
+    /// proves nothing.
+    pub fn who_asks(
+        &self,
+        from: SocketAddr,
+        security: &Security,
+    ) -> Option<(&NodeName, &Neighbour)> {
+        match security {
+            Security::Plain => self.directory.at(from),
+            Security::Tls { client: None } => None,
+            Security::Tls {
+                client: Some(identity),
+            } => {
+                let name = self
+                    .trusts
+                    .contains(&identity.worth)
+                    .then_some(&*identity.name)?;
+                let mut nodes = self.directory.nodes.iter();
+                nodes.find(|(_, node)| node.host.eq_ignore_ascii_case(name))
+            }
         }
     }
 }
@@ -116,6 +149,14 @@ impl Directory {
     /// The first node of `role`, in name order.
     pub fn first(&self, role: Role) -> Option<(&NodeName, &Neighbour)> {
         self.nodes.iter().find(|(_, n)| n.role == role)
+    }
+
+    /// Whether the listener at an address speaks TLS.
+    pub fn is_under_tls(&self, addr: SocketAddr) -> bool {
+        let listeners = self.nodes.values().flat_map(|node| &node.listeners);
+        listeners
+            .into_iter()
+            .any(|listener| listener.addr == addr && listener.transport == ListenTransport::Tls)
     }
 
     /// The node a frame from `addr` comes from, if one has that address.

@@ -330,6 +330,7 @@ fn stop_after_the_challenge(how: &str) {
         break;
     }
     // Whoever started us ends us, and the node with us.
+    let _ = node.wait();
     loop {
         thread::park();
     }

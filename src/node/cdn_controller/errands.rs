@@ -110,6 +110,7 @@ struct Server {
     is_origin: bool,
     name: NodeName,
     addr: SocketAddr,
+    security: OpenSecurity,
     holds: BTreeMap<String, Pieces>,
 }
 
@@ -150,6 +151,7 @@ impl Cdn {
                 is_origin,
                 name: name.clone(),
                 addr,
+                security: setup.security_of(addr),
                 holds: holds.collect(),
             })
         });
@@ -384,9 +386,10 @@ impl Cdn {
 
     fn send(&mut self, at: At, to: SocketAddr, request: Request, out: &mut Outbox) -> Exchange {
         let limit = Some(Duration::from_millis(self.policy.edge_limit));
-        let plain = OpenSecurity::Plain;
+        let server = self.servers.iter().find(|server| server.addr == to);
+        let security = server.map_or(OpenSecurity::Plain, |server| server.security.clone());
         self.client
-            .send(at, RefPoint::Cdn, to, plain, request, limit, out)
+            .send(at, RefPoint::Cdn, to, security, request, limit, out)
     }
 
     /// An edge has answered, or not, whether it serves.

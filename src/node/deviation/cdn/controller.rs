@@ -11,7 +11,8 @@ use super::super::{
 };
 use crate::{
     node::{Setup, setup::Neighbour},
-    spec::{Delivery, Format, RefPoint, Role},
+    spec::{Delivery, Format, RefPoint, Role, Worth},
+    trace::ListenTransport,
     wire::{
         http::Response,
         message::Decoded,
@@ -38,6 +39,24 @@ const fn row(
 }
 
 pub const TABLE: &[Deviation] = &[
+    row(
+        "controller-asks-edges-in-the-clear",
+        "CTRL-029",
+        "opens its connections to edges without TLS",
+        How::Setup(without_tls_to_edges),
+    ),
+    row(
+        "controller-believes-no-edge",
+        "CTRL-030",
+        "refuses what an edge tells it under TLS, whatever its certificate is worth",
+        How::Setup(|setup| setup.trusts = &[]),
+    ),
+    row(
+        "controller-takes-certificates-whose-time-has-run-out",
+        "CTRL-030",
+        "believes what somebody tells it under a certificate that has run out",
+        How::Setup(|setup| setup.trusts = &[Worth::Good, Worth::Expired]),
+    ),
     row(
         "controller-registers-its-edges",
         "REG-002",
@@ -329,6 +348,20 @@ pub const TABLE: &[Deviation] = &[
         How::Setup(|setup| setup.policy.controller.reads_ahead = true),
     ),
 ];
+
+/// As if no edge asked for TLS.
+fn without_tls_to_edges(setup: &mut Setup) {
+    let directory = Arc::make_mut(&mut setup.directory);
+    for listener in directory
+        .nodes
+        .values_mut()
+        .flat_map(|node| &mut node.listeners)
+    {
+        if listener.on == RefPoint::Cdn && listener.transport == ListenTransport::Tls {
+            listener.transport = ListenTransport::Tcp;
+        }
+    }
+}
 
 /// Who could be named to a UE: the first edge of the own CDN.
 fn an_edge(setup: &Setup) -> Option<&Neighbour> {

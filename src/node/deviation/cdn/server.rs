@@ -38,6 +38,27 @@ const fn row(
 
 pub const TABLE: &[Deviation] = &[
     row(
+        "edge-opens-sessions-for-anybody",
+        EDGE,
+        "EDGE-003",
+        "opens sessions under TLS without looking at who asks",
+        How::Setup(|setup| setup.policy.cdn_server.asks_who_asks = false),
+    ),
+    row(
+        "edge-takes-certificates-whose-time-has-run-out",
+        EDGE,
+        "EDGE-003",
+        "opens sessions for a certificate that has run out",
+        How::Setup(|setup| setup.trusts = &[Worth::Good, Worth::Expired]),
+    ),
+    row(
+        "edge-takes-certificates-of-any-authority",
+        EDGE,
+        "EDGE-003",
+        "opens sessions for a certificate whoever issued it",
+        How::Setup(|setup| setup.trusts = &[Worth::Good, Worth::Untrusted]),
+    ),
+    row(
         "server-announces-to-a-tracker-whose-certificate-has-run-out",
         SERVERS,
         "SEC-027",

@@ -631,7 +631,7 @@ struct Writer {
 
 impl Writer {
     fn new(start: [&str; 3], is_response: bool) -> Writer {
-        let mut bytes = BytesMut::new();
+        let mut bytes = BytesMut::with_capacity(256);
         let start = start.map(|part| {
             if !bytes.is_empty() {
                 bytes.put_u8(b' ');
@@ -706,10 +706,13 @@ impl Writer {
 /// begin another.
 fn put_clean(bytes: &mut BytesMut, text: &str) -> Range<usize> {
     let first = bytes.len();
-    bytes.extend(text.bytes().map(|b| match b {
-        0..b' ' | 0x7f => b' ',
-        other => other,
-    }));
+    let is_control = |b: u8| matches!(b, 0..b' ' | 0x7f);
+    if text.bytes().any(is_control) {
+        let clean = |b: u8| if is_control(b) { b' ' } else { b };
+        bytes.extend(text.bytes().map(clean));
+    } else {
+        bytes.put_slice(text.as_bytes());
+    }
     first..bytes.len()
 }
 

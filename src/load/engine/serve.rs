@@ -192,7 +192,7 @@ struct Out {
 }
 
 /// Bodies from this size on are not copied.
-const LARGE: usize = 16 << 10;
+const LARGE: usize = 2 << 10;
 
 /// The most octets that wait for a reader; until they are gone nothing more is read from it.
 const MOST_WAITING: usize = 4 << 20;

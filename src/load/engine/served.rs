@@ -116,8 +116,7 @@ impl<N: Fn() -> At> TrackerService<N> {
 impl<N: Fn() -> At> Service for TrackerService<N> {
     fn answer(&mut self, at: At, request: &http::Request, from: SocketAddr) -> (Bytes, Bytes) {
         let list = || self.list.lock();
-        let answer = self.desk.answer(at, request, from, list);
-        (answer.into(), Bytes::new())
+        self.desk.answer(at, request, from, list).parts()
     }
 
     fn tick(&mut self, at: At) {

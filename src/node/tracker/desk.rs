@@ -51,7 +51,7 @@ impl Desk {
         request: &http::Request,
         from: SocketAddr,
         list: impl FnOnce() -> L,
-    ) -> http::Response
+    ) -> http::ResponseBuilder
     where
         L: std::ops::DerefMut<Target = TrackingList> + 'l,
     {

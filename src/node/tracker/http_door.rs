@@ -46,7 +46,7 @@ const PATH: &str = "/ppstp";
 const NONCE_LIFETIME: Duration = Duration::from_secs(300);
 
 /// A request that goes no further: the HTTP answer.
-type Stopped = Box<http::Response>;
+type Stopped = Box<http::ResponseBuilder>;
 
 impl HttpDoor {
     pub fn new(setup: &Setup, people: Arc<People>) -> HttpDoor {
@@ -83,14 +83,14 @@ impl HttpDoor {
             {
                 let answers = |asker: &Asker, asked: &ppstp::Request| list.answer(at, asker, asked);
                 let response = self.answer(at, &request, &asker, answers, out);
-                self.server.respond(served, response, out);
+                self.server.respond(served, response.finish(), out);
             }
         }
         true
     }
 
-    /// The answer to a request. Who asks what, once that is known, is answered by `answers`: the list, however it
-    /// is reached.
+    /// The answer to a request, not yet put together. Who asks what, once that is known, is answered by `answers`:
+    /// the list, however it is reached.
     pub fn answer(
         &mut self,
         at: At,
@@ -98,7 +98,7 @@ impl HttpDoor {
         from: &http_exchange::Asker,
         answers: impl FnOnce(&Asker, &ppstp::Request) -> ppstp::Response,
         out: &mut Outbox,
-    ) -> http::Response {
+    ) -> http::ResponseBuilder {
         match self.serve(at, request, from, answers, out) {
             Ok(response) => response,
             Err(stopped) => *stopped,
@@ -112,7 +112,7 @@ impl HttpDoor {
         from: &http_exchange::Asker,
         answers: impl FnOnce(&Asker, &ppstp::Request) -> ppstp::Response,
         out: &mut Outbox,
-    ) -> Result<http::Response, Stopped> {
+    ) -> Result<http::ResponseBuilder, Stopped> {
         self.check_head(request)?;
         let asker = match from.on {
             RefPoint::Dedicated => self.neighbour(request, from)?,
@@ -140,18 +140,17 @@ impl HttpDoor {
     /// What HTTP itself asks for: path, method, media type, size.
     fn check_head(&self, request: &http::Request) -> Result<(), Stopped> {
         if request.path() != PATH {
-            return Err(Box::new(http::Response::build(404).finish()));
+            return Err(Box::new(http::Response::build(404)));
         }
         if request.method() != "POST" && !self.policy.takes_any_method {
             let response = http::Response::build(405).header("Allow", "POST");
-            return Err(Box::new(response.finish()));
+            return Err(Box::new(response));
         }
         let content_type = request.header("Content-Type").unwrap_or_default();
         if !is_media_type(content_type, MEDIA_TYPE) {
             return Err(match self.policy.media_type_error {
                 MediaTypeError::UnsupportedMediaType => {
-                    let response = http::Response::build(415).header("Accept", MEDIA_TYPE);
-                    Box::new(response.finish())
+                    Box::new(http::Response::build(415).header("Accept", MEDIA_TYPE))
                 }
                 MediaTypeError::BadRequest => failed(400, ErrorCode::BadRequest),
             });
@@ -264,7 +263,7 @@ impl HttpDoor {
             builder.header("WWW-Authenticate", &challenge.to_string())
         });
         let body = ppstp::Response::failed("", ErrorCode::AuthenticationRequired).to_json();
-        Box::new(builder.body(MEDIA_TYPE, Bytes::from(body)).finish())
+        Box::new(builder.body(MEDIA_TYPE, Bytes::from(body)))
     }
 }
 
@@ -283,10 +282,8 @@ pub(super) fn status(error: ErrorCode, by: ErrorStatus) -> u16 {
     }
 }
 
-fn carried(status: u16, answer: &ppstp::Response) -> http::Response {
-    http::Response::build(status)
-        .body(MEDIA_TYPE, Bytes::from(answer.to_json()))
-        .finish()
+fn carried(status: u16, answer: &ppstp::Response) -> http::ResponseBuilder {
+    http::Response::build(status).body(MEDIA_TYPE, Bytes::from(answer.to_json()))
 }
 
 /// A failure of a request whose document was not looked at.

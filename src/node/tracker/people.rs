@@ -101,16 +101,15 @@ impl People {
 
     /// Whom an authentication proxy asserts by a public identity.
     pub fn asserted(&self, identity: &str, from: SocketAddr) -> Option<Asker> {
-        let known = self.by_public(identity);
-        let known = known.map(|person| person.seen_at(from));
-        known.or_else(|| {
-            self.is_open.then(|| Asker {
-                owner: identity.into(),
-                role: PeerRole::User,
-                is_qualified: true,
-                identities: vec![identity.to_owned()],
-                seen: Some(from),
-            })
+        if !self.is_open {
+            return Some(self.by_public(identity)?.seen_at(from));
+        }
+        Some(Asker {
+            owner: identity.into(),
+            role: PeerRole::User,
+            is_qualified: true,
+            identities: vec![identity.to_owned()],
+            seen: Some(from),
         })
     }
 

@@ -18,6 +18,8 @@ struct Candidate {
     member: u32,
     /// Smaller is preferred.
     rank: (i64, u64),
+    /// Which of the first 64 pieces it holds, so that looking for one looks nowhere else.
+    low: u64,
 }
 
 /// The most members that are weighed against each other.
@@ -86,7 +88,10 @@ impl Scratch {
             if covered.contains(n) {
                 continue;
             }
-            let holds = |c: &Candidate| swarm.members[c.member as usize].pieces.contains(n);
+            let holds = |c: &Candidate| match n {
+                1..=64 => c.low & 1 << (n - 1) != 0,
+                _ => swarm.members[c.member as usize].pieces.contains(n),
+            };
             let candidates = self.candidates.iter().copied().enumerate();
             let near = candidates
                 .filter(|(_, c)| holds(c))
@@ -106,14 +111,22 @@ impl Scratch {
         }
     }
 
+    /// Takes the preferred ones of the rest until there are `count`. Few are taken of many, so the few are kept in
+    /// order while the many pass: most are turned away by one look.
     fn fill(&mut self, count: usize) {
-        let room = count - self.chosen.len();
-        if room < self.candidates.len() {
-            let by_rank = |candidate: &Candidate| candidate.rank;
-            self.candidates.select_nth_unstable_by_key(room, by_rank);
-            self.candidates.truncate(room);
+        let first = self.chosen.len();
+        for candidate in self.candidates.drain(..) {
+            let is_full = self.chosen.len() >= count;
+            let worst = self.chosen[first..].last();
+            if is_full && worst.is_none_or(|worst| worst.rank <= candidate.rank) {
+                continue;
+            }
+            if is_full {
+                self.chosen.pop();
+            }
+            let place = self.chosen[first..].partition_point(|one| one.rank <= candidate.rank);
+            self.chosen.insert(first + place, candidate);
         }
-        self.chosen.append(&mut self.candidates);
     }
 }
 
@@ -148,6 +161,7 @@ impl Search<'_> {
         is_listable.then(|| Candidate {
             member: index as u32,
             rank: (weight, mixed(self.draw ^ u64::from(member.peer))),
+            low: member.pieces.low(),
         })
     }
 }

@@ -102,6 +102,11 @@ impl Pieces {
         }
     }
 
+    /// Pieces 1 to 64 as bits, the lowest first.
+    pub fn low(&self) -> u64 {
+        self.low
+    }
+
     pub fn is_empty(&self) -> bool {
         self.low == 0 && self.high.words().is_empty()
     }

@@ -1,11 +1,11 @@
 //! Writes PPSTP as the grammar of RFC 7846 3.2 and 3.3 has it: arrays where it says arrays, numbers where
 //! it says numbers, members in its order, compact. The `cds` members come last in their object.
 
-use std::fmt::Write;
+use std::{fmt::Write, net::IpAddr};
 
 use super::{
-    ActionCds, Body, Connect, ErrorCode, Find, Manifest, Message, PeerAddr, PeerCds, PeerInfo,
-    PeerNum, Pieces, Request, Response, Stat, StatCds, SwarmAction, SwarmResult, VERSION,
+    ActionCds, AddressKind, Body, Connect, ErrorCode, Find, Manifest, Message, PeerAddr, PeerCds,
+    PeerInfo, PeerNum, Pieces, Request, Response, Stat, StatCds, SwarmAction, SwarmResult, VERSION,
 };
 
 impl Message {
@@ -135,16 +135,22 @@ impl Writer {
         self.raw("}");
     }
 
+    /// Written for every peer of every list, so its fixed parts are written whole.
     fn peer_addr(&mut self, addr: &PeerAddr) {
-        let kind = if addr.ip.is_ipv4() { "ipv4" } else { "ipv6" };
-        self.raw("{\"ip_address\":{");
-        self.string("address_type", kind);
-        self.name("address");
-        write!(self.text, "\"{}\"", addr.ip).expect("a String takes everything");
-        self.raw("}");
-        self.integer("port", addr.port);
-        self.integer("priority", addr.priority);
-        self.string("type", addr.kind.word());
+        self.raw(match addr.ip {
+            IpAddr::V4(_) => "{\"ip_address\":{\"address_type\":\"ipv4\",\"address\":\"",
+            IpAddr::V6(_) => "{\"ip_address\":{\"address_type\":\"ipv6\",\"address\":\"",
+        });
+        self.ip(addr.ip);
+        self.raw("\"},\"port\":");
+        self.number(addr.port);
+        self.raw(",\"priority\":");
+        self.number(addr.priority);
+        self.raw(match addr.kind {
+            AddressKind::Host => ",\"type\":\"HOST\"",
+            AddressKind::Reflexive => ",\"type\":\"REFLEXIVE\"",
+            AddressKind::Proxy => ",\"type\":\"PROXY\"",
+        });
         self.optional_string(
             "connection",
             addr.connection.map(|connection| connection.word()),
@@ -152,6 +158,21 @@ impl Writer {
         self.optional_string("asn", addr.asn.as_deref());
         self.optional_string("peer_protocol", addr.peer_protocol.as_deref());
         self.raw("}");
+    }
+
+    fn ip(&mut self, ip: IpAddr) {
+        match ip {
+            IpAddr::V4(ip) => {
+                for (octet, place) in ip.octets().into_iter().zip(0..) {
+                    if place > 0 {
+                        self.raw(".");
+                    }
+                    self.number(octet);
+                }
+            }
+            // The text form of RFC 5952.
+            IpAddr::V6(ip) => write!(self.text, "{ip}").expect("a String takes everything"),
+        }
     }
 
     fn stat(&mut self, stat: &Stat) {
@@ -187,9 +208,9 @@ impl Writer {
     }
 
     fn peer_info(&mut self, peer: &PeerInfo) {
-        self.raw("{");
-        self.string("peer_id", &peer.peer_id);
-        self.name("peer_addr");
+        self.raw("{\"peer_id\":");
+        self.quoted(&peer.peer_id);
+        self.raw(",\"peer_addr\":");
         self.peer_addr(&peer.peer_addr);
         if let Some(cds) = &peer.cds {
             self.name("cds");
@@ -282,6 +303,10 @@ impl Writer {
 
     fn number(&mut self, value: impl Into<i128>) {
         let value: i128 = value.into();
+        if let small @ 0..=9 = value {
+            self.text.push(char::from(b'0' + small as u8));
+            return;
+        }
         let Ok(mut rest) = u64::try_from(value) else {
             write!(self.text, "{value}").expect("a String takes everything");
             return;
@@ -337,9 +362,12 @@ impl Writer {
 
 /// Lower-case hexadecimal digits.
 fn hex(octets: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
     let mut text = String::with_capacity(2 * octets.len());
     for octet in octets {
-        write!(text, "{octet:02x}").expect("a String takes everything");
+        text.push(digit(octet >> 4));
+        text.push(digit(octet & 15));
     }
     text
 }

@@ -48,7 +48,7 @@ impl Replay {
         let guests = profile.as_ref().map(|profile| profile.guests.clone());
         let guests = guests.filter(|all| !all.is_empty());
         let scratch = std::env::temp_dir().join(format!("peerproof-{}", std::process::id()));
-        let guests = guests.map(|all| Guests::new(all, &scratch.join("guests")));
+        let guests = guests.map(|all| Guests::new(all, &scratch.join("guests"), "replay"));
         let guests = guests.transpose().map_err(Failure::usage)?;
         if let Some(guests) = &guests {
             guests.log_in(&scratch);

@@ -194,7 +194,7 @@ impl Run {
         let guests = profile
             .map(|profile| profile.guests.clone())
             .filter(|all| !all.is_empty());
-        let guests = guests.map(|all| Guests::new(all, &folder.path().join("guests")));
+        let guests = guests.map(|all| Guests::new(all, &folder.path().join("guests"), &id));
         let guests = guests.transpose().map_err(Failure::usage)?;
         let scene = Scene {
             profile,

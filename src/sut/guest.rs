@@ -49,7 +49,7 @@ pub enum Way {
     },
     /// A shell's command that is started and stopped.
     Command(String),
-    /// A container image.
+    /// A container image that the engine of this machine has: a container of it is started and stopped.
     Image(String),
 }
 
@@ -287,6 +287,14 @@ pub fn parse_binding(text: &str, suite: &Suite) -> Option<Result<Guest, String>>
             && command.trim().is_empty()
         {
             return Err(format!("{name}: found no command after cmd:"));
+        }
+        if let Way::Image(image) = &way
+            && image.trim().is_empty()
+        {
+            return Err(format!(
+                "{name}: found no image after image:, expected one that the container engine has, such as \
+                 acme/tracker:1.2"
+            ));
         }
         if let Way::Address { listeners, .. } = &way
             && let [(listener, addr)] = &listeners[..]

@@ -14,10 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(feature = "containers")]
+use super::container::Engine;
 use super::{
+    body::{Body, Ending, ReadyLine},
     contract::{Told, control_addr, lay_over_listeners, variable_name},
     guest::{Addresses, Guest, Lifetime, Ready, Way},
-    process::{Ending, Process, ReadyLine},
+    process::Process,
     trigger::{Order, Pushed, Trigger, run_to_end},
 };
 use crate::{
@@ -33,6 +36,9 @@ use crate::{
 #[derive(Debug)]
 pub struct Guests {
     all: Vec<Guest>,
+    /// Where containers run, if a guest is one.
+    #[cfg(feature = "containers")]
+    engine: Option<Engine>,
     /// Where the files are written that guests are told of.
     scratch: PathBuf,
     state: Mutex<State>,
@@ -57,7 +63,8 @@ struct State {
 
 #[derive(Debug)]
 struct Running {
-    process: Option<Process>,
+    /// None if it ran already.
+    body: Option<Box<dyn Body>>,
     told: Told,
     since: Instant,
     is_ready: bool,
@@ -108,9 +115,11 @@ const PROBE: Duration = Duration::from_millis(50);
 const RESET: Duration = Duration::from_secs(30);
 
 impl Guests {
-    /// The error says what cannot be done, and how it could.
-    pub fn new(all: Vec<Guest>, scratch: &Path) -> Result<Guests, String> {
+    /// Guests of the run of this id; files are written into `scratch`. The error says what cannot be done, and how it
+    /// could.
+    pub fn new(all: Vec<Guest>, scratch: &Path, run: &str) -> Result<Guests, String> {
         for (number, guest) in all.iter().enumerate() {
+            #[cfg(not(feature = "containers"))]
             if let Way::Image(image) = &guest.way {
                 return Err(format!(
                     "{}: found image:{image}, but this peerproof was built without containers: build it with \
@@ -125,12 +134,39 @@ impl Guests {
                 return Err(format!("{}: {node} has a guest already", guest.name));
             }
         }
-        Ok(Guests {
+        let mut guests = Guests {
             all,
+            #[cfg(feature = "containers")]
+            engine: None,
             scratch: scratch.to_owned(),
             state: Mutex::default(),
-        })
+        };
+        guests.find_engine(run);
+        Ok(guests)
     }
+
+    /// Without an engine, guests that need one are given up.
+    #[cfg(feature = "containers")]
+    fn find_engine(&mut self, run: &str) {
+        let in_containers = |guest: &&Guest| matches!(guest.way, Way::Image(_));
+        let mut in_containers = self.all.iter().filter(in_containers).peekable();
+        if in_containers.peek().is_none() {
+            return;
+        }
+        match Engine::find(run) {
+            Ok(engine) => self.engine = Some(engine),
+            Err(why) => {
+                let mut state = self.state();
+                for guest in in_containers {
+                    let why = format!("{}: {why}", guest.name);
+                    state.gone.insert(guest.name.clone(), why);
+                }
+            }
+        }
+    }
+
+    #[cfg(not(feature = "containers"))]
+    fn find_engine(&mut self, _run: &str) {}
 
     /// Whether a guest plays this node.
     pub fn plays(&self, node: &str) -> bool {
@@ -262,12 +298,7 @@ impl Guests {
         let Some(first) = own.first() else {
             return Ok(());
         };
-        let folder = self.scratch.join(&guest.name);
-        if folder.is_dir() {
-            fs::remove_dir_all(&folder)?;
-        }
-        fs::create_dir_all(&folder)?;
-        let folder = folder.canonicalize()?;
+        let folder = emptied(&self.scratch.join(&guest.name))?;
         let mut told = Told::to(
             guest.role_word(),
             &own,
@@ -287,7 +318,7 @@ impl Guests {
             .flat_map(|setup| setup.listeners.clone())
             .collect();
         if let Some(running) = state.running.get_mut(&guest.name) {
-            let is_alive = running.process.as_mut().is_none_or(|p| p.ended().is_none());
+            let is_alive = running.body.as_mut().is_none_or(|b| b.ended().is_none());
             if is_alive && !running.is_spent && !guest.must_restart(&running.told, &told) {
                 if let Some(reset) = &guest.reset {
                     let ended = run_to_end(reset, &environment(&told), RESET)?;
@@ -296,8 +327,8 @@ impl Guests {
                         return Err(io::Error::other(why));
                     }
                 }
-                if let Some(process) = &running.process {
-                    process.log_to(&log_file(&state.logs, guest)?)?;
+                if let Some(body) = &running.body {
+                    body.log().keep_in(&log_file(&state.logs, guest)?)?;
                 }
                 running.told = told;
                 running.listeners = listeners;
@@ -305,16 +336,30 @@ impl Guests {
             }
         }
         state.running.remove(&guest.name);
-        let process = match &guest.way {
-            Way::Command(command) => {
-                let process = Process::start(command, &environment(&told))?;
-                process.log_to(&log_file(&state.logs, guest)?)?;
-                Some(process)
-            }
-            Way::Address { .. } | Way::Image(_) => None,
+        let body: Option<Box<dyn Body>> = match &guest.way {
+            Way::Address { .. } => None,
+            Way::Command(command) => Some(Box::new(Process::start(command, &environment(&told))?)),
+            #[cfg(feature = "containers")]
+            Way::Image(image) => match &self.engine {
+                Some(engine) => {
+                    let variables = environment(&told);
+                    Some(Box::new(engine.start(
+                        &guest.name,
+                        image,
+                        variables,
+                        &folder,
+                    )))
+                }
+                None => return Err(io::Error::other("no container engine was looked for")),
+            },
+            #[cfg(not(feature = "containers"))]
+            Way::Image(_) => return Err(io::Error::other("this peerproof has no containers")),
         };
+        if let Some(body) = &body {
+            body.log().keep_in(&log_file(&state.logs, guest)?)?;
+        }
         let running = Running {
-            process,
+            body,
             told,
             since: Instant::now(),
             is_ready: false,
@@ -376,8 +421,8 @@ impl Guests {
                 Some(order) => {
                     guest.does_by_itself(&order.action) || running.trigger(guest).is_some()
                 }
-                // What ends or freezes a guest is done to its process.
-                None => running.process.is_some(),
+                // What ends or freezes a guest is done to what it runs as.
+                None => running.body.is_some(),
             };
             (!can).then(|| {
                 let what = order.map_or("stop".to_owned(), |order| order.action);
@@ -401,10 +446,10 @@ impl Guests {
         };
         let Some(order) = Order::of(node, action, swarm) else {
             running.is_spent = true;
-            if let Some(process) = &mut running.process {
+            if let Some(body) = &mut running.body {
                 let done = match action {
-                    Action::Crash => process.kill(),
-                    _ => process.freeze(),
+                    Action::Crash => body.kill(),
+                    _ => body.freeze(),
                 };
                 if let Err(error) = done {
                     failed(
@@ -462,7 +507,7 @@ impl Guests {
                 news.push(News::NotPushed { node, why });
             }
             drop(failures);
-            let ended = running.process.as_mut().and_then(Process::ended);
+            let ended = running.body.as_mut().and_then(|body| body.ended());
             if let Some(ending) = ended.filter(|_| !running.is_spent) {
                 running.is_spent = true;
                 news.push(News::Ended { node, ending });
@@ -552,7 +597,7 @@ impl Guest {
             all.map(|(name, value)| (name.clone(), value.clone()))
                 .collect()
         };
-        self.lifetime == Lifetime::Scenario && matches!(self.way, Way::Command(_))
+        self.lifetime == Lifetime::Scenario && !matches!(self.way, Way::Address { .. })
             || part(before) != part(now)
     }
 }
@@ -569,19 +614,19 @@ impl Running {
 
     /// Whether the guest is ready now.
     fn look(&mut self, guest: &Guest) -> Result<bool, Absence> {
-        if let Some(ending) = self.process.as_mut().and_then(Process::ended) {
-            return Err(match ending.is_unsupported() {
-                true => Absence::Unsupported(format!(
-                    "{} says so: it ended with status 127",
-                    guest.name
-                )),
-                false => Absence::Unavailable(format!(
-                    "{}: it {ending} before it was ready: see its log",
-                    guest.name
+        if let Some(ending) = self.body.as_mut().and_then(|body| body.ended()) {
+            let name = &guest.name;
+            return Err(match ending {
+                ending if ending.is_unsupported() => {
+                    Absence::Unsupported(format!("{name} says so: it ended with status 127"))
+                }
+                Ending::Failed(why) => Absence::Unavailable(format!("{name}: it {why}")),
+                ending => Absence::Unavailable(format!(
+                    "{name}: it {ending} before it was ready: see its log"
                 )),
             });
         }
-        if let Some(line) = self.process.as_ref().and_then(Process::ready) {
+        if let Some(line) = self.body.as_ref().and_then(|body| body.log().ready()) {
             let line =
                 line.map_err(|why| Absence::Unavailable(format!("{}: {why}", guest.name)))?;
             self.hold_to_assigned(guest, &line)?;
@@ -654,6 +699,19 @@ fn takes_connections(addr: SocketAddr) -> bool {
 fn environment(told: &Told) -> BTreeMap<String, String> {
     let all = told.variables();
     all.map(|(name, value)| (name, value.to_owned())).collect()
+}
+
+/// The folder, in full, with nothing in it. It stays the same one: a container that lives on has it mounted.
+fn emptied(folder: &Path) -> io::Result<PathBuf> {
+    fs::create_dir_all(folder)?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    folder.canonicalize()
 }
 
 fn log_file(folder: &Path, guest: &Guest) -> io::Result<PathBuf> {

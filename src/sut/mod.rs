@@ -1,6 +1,9 @@
 //! The system under test: what a profile says of it, and, where it is a program of its own, how it is reached,
 //! started, told where everybody is, made to act, and stopped. Start at [`Profile`] and [`Guests`].
 
+mod body;
+#[cfg(feature = "containers")]
+mod container;
 pub mod contract;
 mod guest;
 mod guests;

@@ -11,7 +11,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::process::Process;
+use super::{
+    body::{Body, Ending},
+    process::Process,
+};
 use crate::{
     io::{Action, Shape},
     suite::document::Value,
@@ -142,8 +145,10 @@ pub(super) fn run_to_end(
     let mut process = Process::start(command, environment)?;
     let until = Instant::now() + limit;
     loop {
-        if let Some(ending) = process.ended() {
-            return Ok(ending.status);
+        match process.ended() {
+            Some(Ending::Status(status)) => return Ok(status),
+            Some(Ending::Failed(why)) => return Err(io::Error::other(why)),
+            None => {}
         }
         if Instant::now() > until {
             let seconds = limit.as_secs();

@@ -203,6 +203,7 @@ fn a_role_with_several_nodes_is_refused_by_their_names() {
     );
 }
 
+#[cfg(not(feature = "containers"))]
 #[test]
 fn a_container_names_the_feature_it_needs() {
     let folder = Folder::new("image");

@@ -1,0 +1,208 @@
+//! What a guest that we start runs as, as far as the rest of us has to know: how it ended, what it printed, and how it
+//! is stopped. A process is one, a container another.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fs::File,
+    io::{self, Write},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde::Deserialize;
+
+/// Something that runs and that we started. Dropped, it is stopped, with everything it started.
+pub trait Body: fmt::Debug + Send {
+    /// What it prints.
+    fn log(&self) -> &Log;
+
+    /// How it ended, if it has.
+    fn ended(&mut self) -> Option<Ending>;
+
+    /// Stops it where it stands, as if its power were cut: it answers nothing and refuses nothing.
+    fn freeze(&mut self) -> io::Result<()>;
+
+    /// Ends it at once.
+    fn kill(&mut self) -> io::Result<()>;
+}
+
+/// How a guest ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It could not be run, or not any longer; in words that follow "it".
+    Failed(String),
+    /// With this status; 128 and the number of the signal that ended it, as shells have it.
+    Status(i32),
+}
+
+impl Ending {
+    /// The guest says that it does not do this case.
+    pub fn is_unsupported(&self) -> bool {
+        *self == Ending::Status(127)
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ending::Failed(why) => f.write_str(why),
+            Ending::Status(status @ 129..=192) => write!(f, "ended by signal {}", status - 128),
+            Ending::Status(status) => write!(f, "ended with status {status}"),
+        }
+    }
+}
+
+/// What stands behind `ready` in the line a guest prints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct ReadyLine {
+    /// Where it listens, by the names of the contract: `{"ISC": "127.0.0.1:5072"}`.
+    #[serde(default)]
+    pub listen: BTreeMap<String, String>,
+    /// Where it takes orders: an address that [`Order`](super::trigger::Order)s are posted to.
+    #[serde(default)]
+    pub control: Option<String>,
+}
+
+/// What a guest prints: kept in the log of the scenario that is being played, and looked through for the ready line.
+#[derive(Clone, Debug, Default)]
+pub struct Log(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    ready: Option<Result<ReadyLine, String>>,
+    /// The line of its output that is not complete yet, as far as it may be a ready line.
+    line: Vec<u8>,
+    file: Option<File>,
+    written: u64,
+}
+
+/// Longer logs are cut.
+const LONGEST_LOG: u64 = 16 << 20;
+/// Longer lines are no ready lines.
+const LONGEST_LINE: usize = 64 << 10;
+
+impl Log {
+    /// From now on what is printed goes into the file at `path`.
+    pub fn keep_in(&self, path: &Path) -> io::Result<()> {
+        let file = File::create(path)?;
+        let mut kept = self.kept();
+        kept.file = Some(file);
+        kept.written = 0;
+        Ok(())
+    }
+
+    /// What the ready line said, once one was printed; an error if that could not be read.
+    pub fn ready(&self) -> Option<Result<ReadyLine, String>> {
+        self.kept().ready.clone()
+    }
+
+    /// It wrote this to its output.
+    pub fn printed(&self, bytes: &[u8]) {
+        let mut kept = self.kept();
+        kept.write(bytes);
+        if kept.ready.is_none() {
+            kept.look_for_ready(bytes);
+        }
+    }
+
+    /// It wrote this to its error output.
+    pub fn complained(&self, bytes: &[u8]) {
+        self.kept().write(bytes);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn write(&mut self, bytes: &[u8]) {
+        let Some(file) = &mut self.file else {
+            return;
+        };
+        let room = LONGEST_LOG.saturating_sub(self.written);
+        let part = &bytes[..bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
+        self.written += part.len() as u64;
+        let mut wrote = file.write_all(part);
+        if wrote.is_ok() && part.len() < bytes.len() {
+            self.written = u64::MAX;
+            wrote = file.write_all(b"\n[more was printed, and is not kept]\n");
+        }
+        // A log that cannot be written does not change what the guest is found to do.
+        if wrote.is_err() || self.written == u64::MAX {
+            self.file = None;
+        }
+    }
+
+    fn look_for_ready(&mut self, bytes: &[u8]) {
+        for part in bytes.split_inclusive(|&byte| byte == b'\n') {
+            let room = LONGEST_LINE.saturating_sub(self.line.len());
+            self.line.extend_from_slice(&part[..part.len().min(room)]);
+            if part.ends_with(b"\n") {
+                self.ready = ready_line(&String::from_utf8_lossy(&self.line));
+                self.line.clear();
+                if self.ready.is_some() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn ready_line(line: &str) -> Option<Result<ReadyLine, String>> {
+    let rest = line.trim_end().strip_prefix("ready")?;
+    if rest.is_empty() {
+        return Some(Ok(ReadyLine::default()));
+    }
+    let json = rest.strip_prefix(' ')?;
+    let read = serde_json::from_str(json);
+    Some(read.map_err(|error| {
+        format!(
+            "found the line \"{}\", expected JSON after ready: {error}",
+            line.trim_end()
+        )
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ready_line_is_told_from_others() {
+        assert_eq!(None, ready_line("already\n"));
+        assert_eq!(None, ready_line("readiness\n"));
+        assert_eq!(Some(Ok(ReadyLine::default())), ready_line("ready\n"));
+        assert!(matches!(ready_line("ready {\n"), Some(Err(_))));
+        let line = ready_line("ready {\"listen\": {\"ISC\": \"127.0.0.1:1\"}, \"more\": 1}\r\n");
+        let listen = BTreeMap::from([("ISC".to_owned(), "127.0.0.1:1".to_owned())]);
+        let expected = ReadyLine {
+            listen,
+            control: None,
+        };
+        assert_eq!(Some(Ok(expected)), line);
+    }
+
+    #[test]
+    fn a_ready_line_may_come_in_pieces_and_behind_others() {
+        let log = Log::default();
+        log.printed(b"\x80 starting\nrea");
+        assert_eq!(None, log.ready());
+        log.complained(b"dy\n");
+        assert_eq!(None, log.ready());
+        log.printed(b"dy\nready {\n");
+        assert_eq!(Some(Ok(ReadyLine::default())), log.ready());
+    }
+
+    #[test]
+    fn a_line_without_end_is_not_kept_whole() {
+        let log = Log::default();
+        for _ in 0..100 {
+            log.printed(&[b'x'; 8192]);
+        }
+        assert_eq!(LONGEST_LINE, log.kept().line.len());
+        log.printed(b"\nready\n");
+        assert_eq!(Some(Ok(ReadyLine::default())), log.ready());
+    }
+}

@@ -144,7 +144,7 @@ impl Grid {
         }
         page.push_str(
             "</tbody></table></div></section>\n<section><h2>Scenario by scenario</h2>\n<div class=\"wide\" tabindex=\"0\">\
-             <table class=\"grid\"><thead><tr><th scope=\"col\">scenario</th>",
+             <table class=\"grid lineup\"><thead><tr><th scope=\"col\">scenario</th>",
         );
         for column in &self.implementations {
             let _ = write!(page, "<th scope=\"col\">{}</th>", escape(&column.name));

@@ -232,6 +232,18 @@ impl Bench {
             ShapeWord::Soak => Shape::Soak,
             ShapeWord::FlashCrowd => Shape::FlashCrowd,
         };
+        if self.duration < SHORTEST {
+            return Err(Failure::usage(
+                "found a --duration of less than 1 s, expected one long enough to measure anything",
+            ));
+        }
+        let is_even = matches!(self.shape, ShapeWord::Constant | ShapeWord::Soak);
+        if is_even && self.rate.0 != self.rate.1 {
+            return Err(Failure::usage(
+                "found two rates and a --shape with one, expected --shape ramp, steps or flash-crowd",
+            ));
+        }
+        self.load.check_cores()?;
         let profile = Profile::new(shape, self.rate.0, self.rate.1, self.duration);
         let out = self.folder()?;
         let stop = Stop::on_signals();
@@ -486,6 +498,18 @@ impl LoadArgs {
         }
     }
 
+    /// Whether the machine has the cores that were named: where one works is part of what is measured.
+    pub fn check_cores(&self) -> Result<(), Failure> {
+        let all = machine::cores();
+        let mut named = self.cores.iter().chain(&self.server_cores);
+        match named.find(|core| !all.contains(core)) {
+            None => Ok(()),
+            Some(core) => Err(Failure::usage(format!(
+                "found core {core}, expected some of this machine's: {all:?}"
+            ))),
+        }
+    }
+
     /// The cores to ask from: beside a server of our own the second half, else all.
     fn cores(&self) -> Vec<usize> {
         if !self.cores.is_empty() {
@@ -560,6 +584,9 @@ impl LiveLine {
         }
     }
 }
+
+/// A shorter measurement says nothing.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// All arrivals of a run are computed before it, in 24 octets or fewer each.
 const MOST_ARRIVALS: f64 = 5e7;

@@ -43,6 +43,13 @@ struct Mistake {
 impl Lint {
     pub fn run(self) -> Result<Exit, Failure> {
         let read = self.suites.lint(self.whole)?;
+        if let Ok(suite) = &read
+            && suite.scenarios.is_empty()
+        {
+            return Err(Failure::usage(
+                "found no scenario there, expected a directory with registered/, unregistered/ or common/",
+            ));
+        }
         let read = match read {
             Ok(suite) => self.profiles(&suite)?.map(|()| suite),
             Err(found) => Err(found),

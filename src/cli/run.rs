@@ -128,6 +128,14 @@ impl Run {
             ));
         }
         let chosen = self.selectors.instances(&suite, self.seed)?;
+        if self.repeat.saturating_mul(chosen.len() as u64) > MOST_PLAYS {
+            return Err(Failure::usage(format!(
+                "found {} instances {} times, expected {MOST_PLAYS} plays at most: select fewer, or run again with \
+                 another --seed",
+                chosen.len(),
+                self.repeat
+            )));
+        }
         let instances: Vec<Instance> = (0..self.repeat.max(1))
             .map(|again| self.seed.wrapping_add(again))
             .flat_map(|seed| {
@@ -418,6 +426,9 @@ fn at_least_one(text: &str) -> Result<usize, String> {
         Err(_) => Err("expected a number".to_owned()),
     }
 }
+
+/// A run keeps what came of each play until it is over.
+const MOST_PLAYS: u64 = 200_000;
 
 /// Who takes part, and where it is played.
 struct Scene<'a> {

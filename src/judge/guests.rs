@@ -1,8 +1,9 @@
 //! What only holds where a guest takes part: whether it is there at all, whether it lives through what it is sent,
 //! and what the tap cannot see of it.
 
-use super::{Blame, Case, Finding, Verdict};
+use super::{Blame, Case, Finding, Verdict, evidence::Seen};
 use crate::{
+    io::LinkEvent,
     spec::Strength,
     suite::Verb,
     trace::{Cast, CastNode, EventKind, Trouble},
@@ -163,7 +164,7 @@ fn ended(case: &Case<'_>, party: &Party, how: &str, index: usize) -> Finding {
     let name = party.to_string();
     let before = case.evidence.crossed.iter().rev();
     let mut before = before.filter(|seen| seen.index < index);
-    let last = before.find(|seen| seen.frame.to.is(&name));
+    let last = before.find(|seen| seen.frame.to.is(&name) && has_reached(case, seen));
     let expected = "it goes on after what it was sent".to_owned();
     let (Some(last), Some(node)) = (last, case.evidence.node(party)) else {
         let actual = format!("it {how} before anybody had sent it anything");
@@ -186,6 +187,24 @@ fn ended(case: &Case<'_>, party: &Party, how: &str, index: usize) -> Finding {
         index..index + 1,
     );
     broken.unwrap_or_else(|| inconclusive(case, Some(name), expected, actual, index))
+}
+
+/// Whether what somebody sent can have arrived: not on a connection that never stood.
+fn has_reached(case: &Case<'_>, seen: &Seen<'_>) -> bool {
+    let mut events = case.evidence.trace.events.iter();
+    !events.any(|event| match &event.kind {
+        EventKind::Link {
+            node, link, event, ..
+        } => {
+            seen.frame.from.is(node.as_str())
+                && seen.frame.link == Some(*link)
+                && matches!(
+                    event,
+                    LinkEvent::Refused | LinkEvent::TimedOut | LinkEvent::NotSecured { .. }
+                )
+        }
+        _ => false,
+    })
 }
 
 /// Octets that never became a message.
@@ -221,7 +240,7 @@ fn silent(case: &Case<'_>, guest: &CastNode) -> Option<Finding> {
     let trace = case.evidence.trace;
     let end = trace.events.len();
     let mut crossed = case.evidence.crossed.iter();
-    let asked = crossed.find(|seen| seen.frame.to.is(&name));
+    let asked = crossed.find(|seen| seen.frame.to.is(&name) && has_reached(case, seen));
     let expected = format!("something of {name}");
     let actual = "nothing at all".to_owned();
     let broken = asked

@@ -18,7 +18,7 @@ use crate::{
 
 pub use fault::Faults;
 pub use memory::Memory;
-pub use sockets::{Claim, Sockets, has_ipv6, pause};
+pub use sockets::{Claim, Sockets, has_ipv6, is_free, pause};
 pub use tap::{Map, Tap};
 pub use tls::{Tls, TlsError};
 

@@ -88,6 +88,20 @@ pub fn has_ipv6() -> bool {
     std::net::UdpSocket::bind((std::net::Ipv6Addr::LOCALHOST, 0)).is_ok()
 }
 
+/// An error if somebody listens there, or nobody can.
+pub fn is_free(listener: &crate::trace::Listener) -> Result<(), NetError> {
+    let addr = listener.addr;
+    let bound = match listener.transport {
+        ListenTransport::Udp => std::net::UdpSocket::bind(addr).map(drop),
+        ListenTransport::Tcp | ListenTransport::Tls => std::net::TcpListener::bind(addr).map(drop),
+    };
+    bound.map_err(|why| NetError::Socket {
+        what: "a guest cannot listen",
+        addr,
+        why,
+    })
+}
+
 /// Lets real time pass; what arrives meanwhile is kept.
 pub async fn pause(time: Duration) {
     tokio::time::sleep(time).await;

@@ -105,7 +105,9 @@ pub fn tell(result: &mut InstanceResult, why: &str) {
 
 /// A known failure.
 pub fn waive(result: &mut InstanceResult, reason: &str) {
-    if matches!(result.outcome, Outcome::Fail | Outcome::Inconclusive) {
+    // What could not be played has not failed in the known way.
+    let is_played = result.trace.is_some();
+    if is_played && matches!(result.outcome, Outcome::Fail | Outcome::Inconclusive) {
         result.reason = Some(reason.to_owned());
         result.outcome = Outcome::Waived;
     }

@@ -419,6 +419,8 @@ impl FindingRow {
     pub fn party(&self) -> String {
         match &self.node {
             Some(node) => node.clone(),
+            // Our own fault is an error; that a purpose was not reached is nobody's.
+            None if self.outcome == Outcome::Inconclusive => "nobody".to_owned(),
             None => self.blame.to_string(),
         }
     }

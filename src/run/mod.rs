@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     drive::{Drive, DriveError, Progress},
-    net::{Claim, Faults, Map, Memory, NetError, Sockets, Tls, Transport, pause},
+    net::{Claim, Faults, Map, Memory, NetError, Sockets, Tls, Transport, is_free, pause},
     node::{Node, Setup, deviation::Deviation, variation::Variation},
     random::derive,
     suite::{Context as Values, Follower, Ground, Instance, Stimulus, Suite, Topology, Verb},
@@ -245,6 +245,18 @@ fn bind(
     if let Some(ground) = kept {
         return at(ground);
     }
+    // A guest that is still to be started finds nobody in its place either.
+    let starts = |node: &CastNode| {
+        let guests = casting.guests;
+        guests.is_some_and(|guests| guests.starts(node.name.as_str()))
+    };
+    let at = |ground: Ground| -> Result<Bound, NetError> {
+        let bound = at(ground)?;
+        let places = bound.company.nodes.iter().filter(|node| starts(node));
+        let places = places.flat_map(|node| &node.listeners);
+        places.into_iter().try_for_each(is_free)?;
+        Ok(bound)
+    };
     let mut bound = at(next_ground(field));
     for _ in 1..NETWORKS_TRIED {
         // Somebody else plays there: another run, or another program.
@@ -590,7 +602,9 @@ impl<'a, T: Transport> Performance<'a, T> {
             let (node, trouble) = match one {
                 News::Ended { node, ending } => {
                     if ending.is_unsupported() {
-                        let why = format!("{node} says so: it ended with status 127");
+                        let why = format!(
+                            "{node} says so: it ended with status 127 (a shell does too that does not find the command: see its log)"
+                        );
                         self.absence = Some(Absence::Unsupported(why));
                     }
                     (node, Trouble::Ended(ending.to_string()))

@@ -173,6 +173,14 @@ impl Guests {
         self.all.iter().any(|guest| guest.plays(node))
     }
 
+    /// Whether a node is played by a guest that is started and listens where it is told to.
+    pub fn starts(&self, node: &str) -> bool {
+        let mut guests = self.all.iter().filter(|guest| guest.plays(node));
+        guests.any(|guest| {
+            guest.addresses == Addresses::Assigned && !matches!(guest.way, Way::Address { .. })
+        })
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -617,9 +625,9 @@ impl Running {
         if let Some(ending) = self.body.as_mut().and_then(|body| body.ended()) {
             let name = &guest.name;
             return Err(match ending {
-                ending if ending.is_unsupported() => {
-                    Absence::Unsupported(format!("{name} says so: it ended with status 127"))
-                }
+                ending if ending.is_unsupported() => Absence::Unsupported(format!(
+                    "{name} says so: it ended with status 127 (a shell does too that does not find the command: see its log)"
+                )),
                 Ending::Failed(why) => Absence::Unavailable(format!("{name}: it {why}")),
                 ending => Absence::Unavailable(format!(
                     "{name}: it {ending} before it was ready: see its log"

@@ -33,6 +33,9 @@ say "every check can fail, and for the right reason"
 say "smoke scenarios, over sockets"
 "$peerproof" run --tag smoke --transport sockets --out "$out/sockets"
 
+say "TLS and certificates, over sockets"
+"$peerproof" run 'common/tracker-on-ut/*' --transport sockets --out "$out/tls"
+
 say "smoke scenarios, over sockets on IPv6"
 status=0
 "$peerproof" run --tag smoke --transport sockets-ipv6 --out "$out/sockets-ipv6" || status=$?

@@ -3,7 +3,6 @@
 use std::{
     fmt::Write,
     fs,
-    net::{SocketAddr, TcpListener, UdpSocket},
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant, SystemTime},
@@ -15,9 +14,9 @@ use serde::Serialize;
 
 use super::{Exit, Failure, Format, print, selection::Suites, tell};
 use crate::{
-    net::has_ipv6,
+    net::{has_ipv6, is_free},
     suite::{Ground, Suite},
-    trace::ListenTransport,
+    trace::{ListenTransport, Listener},
 };
 
 /// Looks at limits, sockets, clock, cores and helpers, and says what each would spoil. Ends with 7 if scenarios could
@@ -312,21 +311,14 @@ fn governor(name: &str) -> Seen {
 fn loopback(suite: &Suite) -> Seen {
     let ground = Ground::Loopback { network: NETWORK };
     let nodes = suite.topologies.iter().flat_map(|topology| &topology.nodes);
-    let mut wanted: Vec<(SocketAddr, bool)> = nodes
-        .flat_map(|node| node.listeners(ground))
-        .map(|listener| (listener.addr, listener.transport == ListenTransport::Udp))
-        .collect();
-    wanted.sort_unstable();
-    wanted.dedup();
+    let mut wanted: Vec<Listener> = nodes.flat_map(|node| node.listeners(ground)).collect();
+    let place = |listener: &Listener| (listener.addr, listener.transport == ListenTransport::Udp);
+    wanted.sort_unstable_by_key(place);
+    wanted.dedup_by_key(|listener| place(listener));
     let taken: Vec<String> = wanted
         .iter()
-        .filter_map(|(addr, is_udp)| {
-            let bound = match is_udp {
-                true => UdpSocket::bind(addr).map(drop),
-                false => TcpListener::bind(addr).map(drop),
-            };
-            Some(format!("{addr}: {}", bound.err()?))
-        })
+        .filter_map(|listener| is_free(listener).err())
+        .map(|error| error.to_string())
         .collect();
     let found = match taken.first() {
         None => format!(

@@ -96,7 +96,7 @@ pub fn is_free(listener: &crate::trace::Listener) -> Result<(), NetError> {
         ListenTransport::Tcp | ListenTransport::Tls => std::net::TcpListener::bind(addr).map(drop),
     };
     bound.map_err(|why| NetError::Socket {
-        what: "a guest cannot listen",
+        what: "nobody can listen",
         addr,
         why,
     })

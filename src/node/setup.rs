@@ -85,10 +85,7 @@ impl Setup {
             Security::Tls {
                 client: Some(identity),
             } => {
-                let name = self
-                    .trusts
-                    .contains(&identity.worth)
-                    .then_some(&*identity.name)?;
+                let name = identity.proves_to(self.trusts)?;
                 let mut nodes = self.directory.nodes.iter();
                 nodes.find(|(_, node)| node.host.eq_ignore_ascii_case(name))
             }

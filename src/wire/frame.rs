@@ -98,6 +98,11 @@ impl Identity {
             worth: Worth::Good,
         }
     }
+
+    /// The name, to whoever believes certificates that are worth one of these.
+    pub fn proves_to(&self, trusts: &[Worth]) -> Option<&str> {
+        trusts.contains(&self.worth).then_some(&*self.name)
+    }
 }
 
 /// How an identity is written: its name alone where it is proven.

@@ -1,23 +1,24 @@
 //! What the tap cannot see of guests is laid to nobody. Every instance is played by reference nodes, then made what
 //! it would be if one of them, or two, were guests: what they do is not recorded, only what reaches the others.
 
+mod whole;
+
 use std::collections::BTreeMap;
 
 use peerproof::{
-    judge::{self, CHECKS, Rigour, Verdict},
-    node::deviation,
+    judge::{self, Rigour, Verdict},
     run::{self, Casting},
-    suite::{Instance, Names, Suite},
     trace::{Cast, Event, EventKind, Trace},
     wire::frame::{NodeName, Party},
 };
+use whole::{all, suite};
 
 /// One guest: everything it says reaches somebody who is ours, so the verdict is the same.
 #[test]
 fn one_guest_is_judged_as_if_it_were_ours() {
     let suite = suite();
     let mut wrong = Vec::new();
-    for instance in all(&suite) {
+    for instance in all(&suite, 0) {
         let trace = run::play(&suite, &instance, Casting::default()).trace;
         for node in guests_of(&trace) {
             // Who does nothing here shows nothing.
@@ -45,7 +46,7 @@ fn two_guests_fail_for_nothing_that_was_not_seen() {
     let suite = suite();
     let mut wrong = Vec::new();
     let mut outcomes: BTreeMap<Verdict, usize> = BTreeMap::new();
-    for (number, instance) in all(&suite).into_iter().enumerate() {
+    for (number, instance) in all(&suite, 0).into_iter().enumerate() {
         let trace = run::play(&suite, &instance, Casting::default()).trace;
         let guests = guests_of(&trace);
         let pairs = guests.iter().enumerate();
@@ -126,19 +127,4 @@ fn said(judged: &judge::Judgement) -> String {
             judged.verdict, finding.requirement, finding.expected, finding.actual
         )
     })
-}
-
-fn all(suite: &Suite) -> Vec<Instance> {
-    let scenarios = suite.scenarios.iter();
-    scenarios.flat_map(|s| Instance::of(s, 0)).collect()
-}
-
-fn suite() -> Suite {
-    let checks: Vec<&str> = CHECKS.iter().map(|check| check.name).collect();
-    let deviations = deviation::names();
-    let names = Names {
-        deviations: Some(&deviations),
-        checks: Some(&checks),
-    };
-    Suite::embedded(names).unwrap()
 }

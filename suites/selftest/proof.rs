@@ -1,16 +1,19 @@
 //! The suite is held to its proof: nothing is claimed that is not played, and nothing broken goes unseen.
 
+mod whole;
+
 use std::collections::BTreeSet;
 
 use peerproof::{
-    judge::{self, CHECKS, Rigour, Verdict},
+    judge::{self, Rigour, Verdict},
     node::deviation,
     prove::{self, Seen},
     run::{self, Casting},
-    suite::{Instance, Names, Suite},
+    suite::{Instance, Suite},
     trace::{Event, EventKind},
 };
 use proptest::prelude::*;
+use whole::{all, suite};
 
 #[test]
 fn every_deviation_is_claimed_by_a_scenario() {
@@ -106,21 +109,6 @@ proptest! {
         let judged = |rigour| judge::judge(&suite, &duel.instance, &played.trace, None, rigour).verdict;
         prop_assert!(judged(Rigour::Usual) <= judged(Rigour::Strict));
     }
-}
-
-fn suite() -> Suite {
-    let checks: Vec<&str> = CHECKS.iter().map(|check| check.name).collect();
-    let deviations = deviation::names();
-    let names = Names {
-        deviations: Some(&deviations),
-        checks: Some(&checks),
-    };
-    Suite::embedded(names).unwrap()
-}
-
-fn all(suite: &Suite, seed: u64) -> Vec<Instance> {
-    let scenarios = suite.scenarios.iter();
-    scenarios.flat_map(|s| Instance::of(s, seed)).collect()
 }
 
 /// One instance of each file.

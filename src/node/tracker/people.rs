@@ -11,7 +11,7 @@ use super::super::{
 use crate::{
     spec::{Architecture, Role, Worth},
     wire::{
-        frame::{Identity, NodeName, Security},
+        frame::{NodeName, Security},
         ppstp::PeerRole,
         sip::Uri,
     },
@@ -130,7 +130,7 @@ impl People {
         let (name, node) = match security {
             Security::Tls {
                 client: Some(identity),
-            } => self.named(self.proven(identity)?)?,
+            } => self.named(identity.proves_to(self.trusts)?)?,
             Security::Tls { client: None } => return None,
             Security::Plain if self.has_tls => return None,
             Security::Plain => self.directory.at(from)?,
@@ -166,13 +166,6 @@ impl People {
     }
 
     /// A node by its name, host name or public identity.
-    /// The name in a certificate that is worth something.
-    fn proven<'i>(&self, identity: &'i Identity) -> Option<&'i str> {
-        self.trusts
-            .contains(&identity.worth)
-            .then_some(&*identity.name)
-    }
-
     fn named(&self, identity: &str) -> Option<(&NodeName, &Neighbour)> {
         let is_meant = |(name, node): &(&NodeName, &Neighbour)| {
             name.as_str() == identity

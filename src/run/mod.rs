@@ -374,10 +374,14 @@ async fn run<T: Transport>(
 ) -> Played {
     let mut meta = meta(instance, &company, field);
     let setups = std::mem::take(&mut company.setups);
+    // Whom the scenario speaks for, and who comes from outside, decides nothing here.
+    let is_ours = |part: &CastNode| !matches!(part.cast, Cast::Script | Cast::Sut);
     let decisions = setups
         .iter()
         .zip(&company.variations)
-        .map(|(setup, variation)| {
+        .zip(&company.nodes)
+        .filter(|(_, part)| is_ours(part))
+        .map(|((setup, variation), _)| {
             let mut decisions = setup.policy.differing(setup.role);
             decisions.extend(variation.names());
             (setup.name.clone(), decisions)
@@ -389,7 +393,7 @@ async fn run<T: Transport>(
         .into_iter()
         .zip(deviations.into_iter().zip(variations))
         .zip(&company.nodes)
-        .filter(|(_, part)| !matches!(part.cast, Cast::Script | Cast::Sut))
+        .filter(|(_, part)| is_ours(part))
         .filter_map(|((setup, (deviation, variation)), part)| {
             Some((part.name.clone(), build(setup, deviation, variation)?))
         })

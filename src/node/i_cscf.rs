@@ -498,7 +498,8 @@ impl ICscf {
                     let addr = self
                         .directory
                         .listener(name.as_str(), RefPoint::Mw, Format::Sip)?;
-                    Some(format!("sip:{}:{}", node.host, addr.port()))
+                    let transport = node.transport_parameter(RefPoint::Mw);
+                    Some(format!("sip:{}:{}{transport}", node.host, addr.port()))
                 })
                 .collect();
         }

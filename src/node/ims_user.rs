@@ -107,7 +107,7 @@ pub struct ImsUser {
     contact: String,
     directory: Arc<Directory>,
     p_cscf: SocketAddr,
-    /// `<sip:pcscf1.ims.example:5062;lr>`.
+    /// `<sip:pcscf1.ims.example:5060;transport=tcp;lr>`.
     p_cscf_route: String,
 }
 
@@ -159,7 +159,12 @@ impl ImsUser {
             contact,
             directory: Arc::clone(&setup.directory),
             p_cscf,
-            p_cscf_route: format!("<sip:{}:{};lr>", neighbour.host, p_cscf.port()),
+            p_cscf_route: format!(
+                "<sip:{}:{}{};lr>",
+                neighbour.host,
+                p_cscf.port(),
+                neighbour.transport_parameter(RefPoint::Gm)
+            ),
         })
     }
 
@@ -972,7 +977,7 @@ mod tests {
         let publish = bench.sip("PUBLISH").remove(0);
         assert_eq!(
             vec![
-                "<sip:pcscf1.ims.example:5060;lr>",
+                "<sip:pcscf1.ims.example:5060;transport=tcp;lr>",
                 "<sip:new@scscf2.ims.example;lr>"
             ],
             publish.values("Route")

@@ -350,11 +350,18 @@ impl PCscf {
 
     /// Our URI as it is to be used on `on`.
     fn own(&self, on: RefPoint) -> String {
+        format!("sip:{};lr", self.place(on))
+    }
+
+    /// Host, port and transport, as they stand in its URIs.
+    fn place(&self, on: RefPoint) -> String {
         let port = match on {
             RefPoint::Gm => self.gm_port,
             _ => self.mw_port,
         };
-        format!("sip:{}:{port};lr", self.host)
+        let own = self.directory.nodes.get(&self.name);
+        let transport = own.map_or("", |own| own.transport_parameter(on));
+        format!("{}:{port}{transport}", self.host)
     }
 
     fn icid(&mut self) -> Icid {

@@ -124,6 +124,17 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
+    /// What a SIP URI of its listener on `on` says of the transport, behind the port: a port alone means UDP
+    /// (RFC 3263 4.1).
+    pub fn transport_parameter(&self, on: RefPoint) -> &'static str {
+        let sip = self.listeners.iter();
+        let mut sip = sip.filter(|l| l.on == on && l.format == Format::Sip);
+        match sip.all(|listener| listener.transport != ListenTransport::Udp) {
+            true => ";transport=tcp",
+            false => "",
+        }
+    }
+
     /// Whether an address is this node's.
     pub fn is_at(&self, addr: SocketAddr) -> bool {
         let port = addr.port();

@@ -222,7 +222,7 @@ impl PCscf {
             true => "term@",
             false => "",
         };
-        format!("sip:{user}{}:{};lr", self.host, self.mw_port)
+        format!("sip:{user}{};lr", self.place(RefPoint::Mw))
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Home {
     ip: IpAddr,
     ports: Vec<u16>,
     mw_port: u16,
+    /// Behind the port in its URIs.
+    transport: &'static str,
 }
 
 /// What our own URI on top of Route says about a request.
@@ -58,12 +60,10 @@ impl Home {
             .filter(|listener| listener.format == Format::Sip)
             .collect();
         let mw = sip.iter().find(|listener| listener.on == RefPoint::Mw);
+        let own = setup.directory.nodes.get(&setup.name);
         Home {
-            host: setup
-                .directory
-                .nodes
-                .get(&setup.name)
-                .map_or_else(|| setup.ip.to_string(), |node| node.host.clone()),
+            host: own.map_or_else(|| setup.ip.to_string(), |node| node.host.clone()),
+            transport: own.map_or("", |node| node.transport_parameter(RefPoint::Mw)),
             directory: setup.directory.clone(),
             ip: setup.ip,
             ports: sip.iter().map(|listener| listener.addr.port()).collect(),
@@ -75,25 +75,30 @@ impl Home {
         &self.directory.domain
     }
 
-    /// `sip:scscf1.ims.example:5068`: Server-Name on Cx, Contact of third-party REGISTERs.
-    pub fn uri(&self) -> String {
-        format!("sip:{}:{}", self.host, self.mw_port)
+    /// Host, port and transport, as they stand in its URIs.
+    fn place(&self) -> String {
+        format!("{}:{}{}", self.host, self.mw_port, self.transport)
     }
 
-    /// `<sip:scscf1.ims.example:5068;lr>`.
+    /// `sip:scscf1.ims.example:5068;transport=tcp`: Server-Name on Cx, Contact of third-party REGISTERs.
+    pub fn uri(&self) -> String {
+        format!("sip:{}", self.place())
+    }
+
+    /// `<sip:scscf1.ims.example:5068;transport=tcp;lr>`.
     pub fn record_route(&self) -> String {
         format!("<{};lr>", self.uri())
     }
 
-    /// `<sip:orig@scscf1.ims.example:5068;lr>`.
+    /// `<sip:orig@scscf1.ims.example:5068;transport=tcp;lr>`.
     pub fn service_route(&self) -> String {
-        format!("<sip:{ORIGINATING}@{}:{};lr>", self.host, self.mw_port)
+        format!("<sip:{ORIGINATING}@{};lr>", self.place())
     }
 
     /// Our own URI with the original dialog identifier, as a parameter or as user part.
     pub fn return_route(&self, dialog: &str, in_user: bool) -> String {
         match in_user {
-            true => format!("<sip:{ODI}-{dialog}@{}:{};lr>", self.host, self.mw_port),
+            true => format!("<sip:{ODI}-{dialog}@{};lr>", self.place()),
             false => format!("<{};lr;{ODI}={dialog}>", self.uri()),
         }
     }

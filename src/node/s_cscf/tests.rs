@@ -404,7 +404,7 @@ fn a_user_registers_and_the_tracker_is_told() {
     let mut world = world();
     let response = register(&mut world, "ue-a");
     assert_eq!(
-        Some("<sip:orig@scscf1.ims.example:5068;lr>"),
+        Some("<sip:orig@scscf1.ims.example:5068;transport=tcp;lr>"),
         response.header("Service-Route").as_deref()
     );
     assert_eq!(
@@ -424,7 +424,7 @@ fn a_user_registers_and_the_tracker_is_told() {
     assert_eq!("sip:ue-a@ims.example", told[0].to().unwrap().uri);
     assert_eq!(Ok(Some(600_000)), told[0].number("Expires"));
     assert_eq!(
-        "<sip:scscf1.ims.example:5068>",
+        "<sip:scscf1.ims.example:5068;transport=tcp>",
         told[0].header("Contact").unwrap()
     );
 }
@@ -612,11 +612,11 @@ fn a_subscription_is_triggered_to_the_tracker() {
     let got = &asked[0];
     let routes = got.values("Route");
     assert_eq!("<sip:tracker-as.ims.example;lr>", routes[0]);
-    assert!(routes[1].starts_with("<sip:scscf1.ims.example:5068;lr;odi="));
+    assert!(routes[1].starts_with("<sip:scscf1.ims.example:5068;transport=tcp;lr;odi="));
     assert_eq!(2, routes.len());
     assert_eq!(
         vec![
-            "<sip:scscf1.ims.example:5068;lr>",
+            "<sip:scscf1.ims.example:5068;transport=tcp;lr>",
             "<sip:pcscf1.ims.example:5062;lr>"
         ],
         got.values("Record-Route")
@@ -775,7 +775,7 @@ fn a_terminating_request_follows_the_path_to_the_contact() {
         got.header("P-Called-Party-ID").as_deref()
     );
     assert_eq!(
-        vec!["<sip:scscf1.ims.example:5068;lr>"],
+        vec!["<sip:scscf1.ims.example:5068;transport=tcp;lr>"],
         got.values("Record-Route")
     );
     assert!(!got.has("P-Access-Network-Info"));
@@ -1029,4 +1029,18 @@ fn good_credentials_do_not_register_the_identity_of_another() {
     assert_eq!(403, status(&response));
     let message = terminating("MESSAGE", "sip:ue-b@ims.example");
     assert_eq!(480, status(&exchange(&mut world, I_CSCF, message, 1)));
+}
+
+#[test]
+fn uris_say_tcp_only_of_who_takes_no_datagrams() {
+    let mut node = neighbour(
+        Role::SCscf,
+        "scscf1.ims.example",
+        &[(RefPoint::Mw, "192.0.2.3:5068")],
+    );
+    assert_eq!(";transport=tcp", node.transport_parameter(RefPoint::Mw));
+    let mut datagrams = node.listeners[0].clone();
+    datagrams.transport = ListenTransport::Udp;
+    node.listeners.push(datagrams);
+    assert_eq!("", node.transport_parameter(RefPoint::Mw));
 }

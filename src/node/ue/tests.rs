@@ -535,7 +535,7 @@ fn the_whole_journey_through_ims() {
     );
     assert_eq!(
         vec![
-            "<sip:pcscf1.ims.example:5060;lr>",
+            "<sip:pcscf1.ims.example:5060;transport=tcp;lr>",
             "<sip:orig@scscf1.ims.example;lr>"
         ],
         invites[0].values("Route")

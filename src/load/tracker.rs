@@ -27,7 +27,7 @@ use crate::{
     wire::{
         http,
         ppstp::{
-            Action, ActionCds, Body, Connect, Find, Listed, MEDIA_TYPE, PeerMode, PeerNum,
+            self, Action, ActionCds, Body, Connect, Find, Listed, MEDIA_TYPE, PeerMode, PeerNum,
             PeerRole, Pieces, Profile, Request, Response, Stat, StatCds, StatReport, SwarmAction,
             read_response,
         },
@@ -531,7 +531,7 @@ pub fn finding(population: &Population, resident: u32) -> Request {
 /// A PPSTP request of somebody whom an authentication proxy has let in.
 fn post(host: &str, person: Person, request: &Request) -> Bytes {
     let asserted = format!("\"{}\"", person.identity());
-    http::Request::build("POST", "/ppstp")
+    http::Request::build("POST", ppstp::PATH)
         .header("Host", host)
         .header("X-3GPP-Asserted-Identity", &asserted)
         .body(MEDIA_TYPE, request.to_json())

@@ -245,7 +245,7 @@ impl Announcer {
             peer_id: self.author.peer_id.clone(),
             body,
         };
-        let request = http::Request::build("POST", "/ppstp")
+        let request = http::Request::build("POST", ppstp::PATH)
             .header("Host", &self.host)
             .header("Accept", MEDIA_TYPE)
             .body(MEDIA_TYPE, document.to_json())

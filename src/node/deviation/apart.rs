@@ -153,14 +153,14 @@ mod tests {
     use super::*;
     use crate::{
         spec::Format,
-        wire::{http, ppstp::MEDIA_TYPE},
+        wire::{http, ppstp},
     };
 
     #[test]
     fn an_untouched_message_is_put_together_as_it_was() {
-        let request = http::Request::build("POST", "/ppstp")
+        let request = http::Request::build("POST", ppstp::PATH)
             .header("Host", "tracker")
-            .body(MEDIA_TYPE, "{}")
+            .body(ppstp::MEDIA_TYPE, "{}")
             .finish();
         let decoded = Decoded::HttpRequest(request.clone());
         let again = Http::of(&decoded).map(Http::finish);
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn a_changed_document_has_its_length() {
         let response = http::Response::build(200)
-            .body(MEDIA_TYPE, r#"{"a":1}"#)
+            .body(ppstp::MEDIA_TYPE, r#"{"a":1}"#)
             .finish();
         let decoded = Decoded::HttpResponse(response);
         let bent = changed_json(&decoded, |document| document["b"] = "more".into());

@@ -39,9 +39,6 @@ pub(super) struct HttpDoor {
     has_tls: bool,
 }
 
-/// Where PPSTP is asked for; RFC 7846 names no path.
-const PATH: &str = "/ppstp";
-
 /// How long a nonce may be used: ours.
 const NONCE_LIFETIME: Duration = Duration::from_secs(300);
 
@@ -139,7 +136,7 @@ impl HttpDoor {
 
     /// What HTTP itself asks for: path, method, media type, size.
     fn check_head(&self, request: &http::Request) -> Result<(), Stopped> {
-        if request.path() != PATH {
+        if request.path() != ppstp::PATH {
             return Err(Box::new(http::Response::build(404)));
         }
         if request.method() != "POST" && !self.policy.takes_any_method {

@@ -214,7 +214,7 @@ impl Ut {
     }
 
     fn post(&mut self, at: At, waiting: Waiting, out: &mut Outbox) {
-        let mut builder = http::Request::build("POST", TARGET)
+        let mut builder = http::Request::build("POST", ppstp::PATH)
             .header("Host", &self.access.host)
             .header(
                 "X-3GPP-Intended-Identity",
@@ -223,7 +223,7 @@ impl Ut {
         if (waiting.challenged > 0 || self.access.preempts)
             && let Some(session) = &mut self.session
         {
-            let answer = session.answer("POST", TARGET, &mut self.random);
+            let answer = session.answer("POST", ppstp::PATH, &mut self.random);
             builder = builder.header("Authorization", &answer.to_string());
         }
         let request = builder
@@ -247,9 +247,6 @@ fn retry_after(response: &http::Response) -> Option<Duration> {
     let seconds: u32 = response.header("Retry-After")?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds.into()))
 }
-
-/// The path PPSTP is asked at; the RFC leaves it open.
-const TARGET: &str = "/ppstp";
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);

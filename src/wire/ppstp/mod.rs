@@ -18,6 +18,9 @@ pub use read::{read, read_request, read_response};
 /// Media type of requests and responses (RFC 7846 4, 8.1).
 pub const MEDIA_TYPE: &str = "application/ppsp-tracker+json";
 
+/// Where it is asked for over HTTP; RFC 7846 names no path, so this one is ours.
+pub const PATH: &str = "/ppstp";
+
 /// The version spoken here (RFC 7846 3.2.1).
 pub const VERSION: u8 = 1;
 

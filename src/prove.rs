@@ -238,8 +238,7 @@ fn play(
         instance,
         Casting {
             deviation,
-            profile: None,
-            guests: None,
+            ..Casting::default()
         },
     );
     let fault = played.fault.as_ref().map(ToString::to_string);

@@ -1,6 +1,7 @@
 //! `init`: a profile of a system under test to begin from, and what that system has to be told.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::Write,
     path::{Path, PathBuf},
@@ -8,13 +9,17 @@ use std::{
 
 use clap::Args;
 
-use super::{Exit, Failure, print, selection::Suites};
+use super::{Exit, Failure, print, selection::Suites, sut::PlaceArgs};
 use crate::{
+    net::tls,
     node::Setup,
-    run::parts,
-    spec::{Options, Role},
-    suite::{Ground, Instance},
-    sut::sheet::Sheet,
+    run::{Field, parts},
+    spec::{Options, Role, Worth},
+    suite::{Ground, Instance, Topology},
+    sut::{
+        contract,
+        sheet::{Network, Sheet},
+    },
 };
 
 #[derive(Debug, Args)]
@@ -27,6 +32,9 @@ pub struct Init {
     /// What is under test: a role, or ims-core
     #[arg(long, value_name = "ROLE", default_value = "tracker", value_parser = Kind::read)]
     sut: Kind,
+
+    #[command(flatten)]
+    place: PlaceArgs,
 
     #[command(flatten)]
     suites: Suites,
@@ -59,37 +67,78 @@ impl Init {
     pub fn run(self) -> Result<Exit, Failure> {
         let suite = self.suites.load()?;
         let sheet = self.file.with_extension("md");
-        let usual = suite
-            .topologies
-            .iter()
-            .filter(|topology| topology.name == topology.architecture.word());
-        let networks: Vec<(&str, Vec<Setup>)> = usual
+        let ground = self.place.ground(Field::Sockets, true)?;
+        let ground = ground.unwrap_or(Ground::Loopback { network: 0 });
+        // Those of the architectures first, then those of single scenarios.
+        let is_usual = |topology: &&Topology| topology.name == topology.architecture.word();
+        let (usual, special): (Vec<&Topology>, Vec<&Topology>) =
+            suite.topologies.iter().partition(is_usual);
+        let networks: Vec<Network> = usual
+            .into_iter()
+            .chain(special)
             .map(|topology| {
                 let bare = Instance::bare(topology, Options::default(), 0);
-                let parts = parts(&suite, &bare, Ground::Memory).into_iter();
-                (
-                    topology.name.as_str(),
-                    parts.map(|part| part.setup).collect(),
-                )
+                let parts = parts(&suite, &bare, ground).into_iter();
+                Network {
+                    name: &topology.name,
+                    summary: &topology.summary,
+                    setups: parts.map(|part| part.setup).collect(),
+                }
             })
+            .filter(|network| self.sut.nodes(network).next().is_some())
             .collect();
         let drawn = Sheet {
             name: &self.sut.name,
             roles: &self.sut.roles,
             networks: &networks,
             subscribers: &suite.subscribers.all,
+            timers: &suite.timers,
         }
         .draw();
         create(&self.file, &profile(&self.sut))?;
         create(&sheet, &drawn)?;
+        let certificates = self.certify(&networks)?;
         let place = self.file.display();
         print(&format!(
-            "{place}\n{}\nSay in the first what your {} does; the second says what it has to be told. Then: peerproof \
-             run --sut {place}\n",
+            "{place}\n{}\n{certificates}Say in the first what your {} does; the second says what it has to be told. \
+             Then: peerproof run --sut {place}{}\n",
             sheet.display(),
-            self.sut.name
+            self.sut.name,
+            self.place.words()
         ))?;
         Ok(Exit::Good)
+    }
+
+    /// Writes certificates of the authority that was asked for, if one was: a line for each.
+    fn certify(&self, networks: &[Network<'_>]) -> Result<String, Failure> {
+        let Some(folder) = self.place.authority() else {
+            return Ok(String::new());
+        };
+        self.place.take_authority()?;
+        let mut certified = BTreeMap::new();
+        for setup in networks.iter().flat_map(|network| self.sut.nodes(network)) {
+            certified.entry(&setup.name).or_insert(setup);
+        }
+        let mut lines = String::new();
+        for (name, setup) in certified {
+            let pem = tls::for_guest(&contract::card(setup, Worth::Good));
+            let pem = pem.map_err(|error| Failure::new(Exit::Fault, error.to_string()))?;
+            for (end, text) in [("pem", pem.certificate), ("key", pem.key)] {
+                let path = folder.join(format!("{name}.{end}"));
+                fs::write(&path, text)
+                    .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+                lines.push_str(&format!("{}\n", path.display()));
+            }
+        }
+        Ok(lines)
+    }
+}
+
+impl Kind {
+    /// What its nodes in a network are told.
+    fn nodes<'a>(&'a self, network: &'a Network<'_>) -> impl Iterator<Item = &'a Setup> {
+        let setups = network.setups.iter();
+        setups.filter(|setup| self.roles.contains(&setup.role))
     }
 }
 

@@ -1,5 +1,7 @@
 //! `list`: what there is to run.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use serde::Serialize;
 
@@ -30,6 +32,11 @@ pub struct List {
     /// see it
     #[arg(long, conflicts_with_all = SELECTORS, conflicts_with = "requirements")]
     deviations: bool,
+
+    /// List the contents of every configuration instead: the swarm ids they go under, and who holds what at the
+    /// start. The same scenario with the same seed has the same ids
+    #[arg(long, conflicts_with_all = ["instances", "requirements", "deviations"])]
+    contents: bool,
 
     /// The seed of instances
     #[arg(long, default_value_t = 0)]
@@ -67,6 +74,32 @@ struct DeviationRow {
     requirement: &'static str,
     summary: &'static str,
     killed_by: Vec<String>,
+}
+
+/// One line of the list of contents.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct ContentRow {
+    id: String,
+    content: String,
+    swarm: String,
+    /// Pieces by node, counted from 1.
+    holders: BTreeMap<String, Vec<u32>>,
+}
+
+impl ContentRow {
+    fn line(&self) -> String {
+        let holders: Vec<String> = self
+            .holders
+            .iter()
+            .map(|(node, pieces)| {
+                let pieces: Vec<String> = pieces.iter().map(u32::to_string).collect();
+                format!("{node}:{}", pieces.join(","))
+            })
+            .collect();
+        let line = format!("{}  {}  {}", self.id, self.swarm, holders.join(" "));
+        line.trim_end().to_owned() + "\n"
+    }
 }
 
 impl DeviationRow {
@@ -117,6 +150,17 @@ impl List {
             return Ok(Exit::Good);
         }
         let instances = self.selectors.instances(&suite, self.seed)?;
+        if self.contents {
+            let rows: Vec<ContentRow> = instances
+                .iter()
+                .flat_map(|instance| contents(&suite, instance))
+                .collect();
+            print(&match self.format {
+                Format::Human => rows.iter().map(ContentRow::line).collect(),
+                Format::Json => json(&rows),
+            })?;
+            return Ok(Exit::Good);
+        }
         let rows: Vec<Row> = if self.instances {
             instances
                 .iter()
@@ -133,6 +177,26 @@ impl List {
         })?;
         Ok(Exit::Good)
     }
+}
+
+/// The contents of an instance.
+fn contents(suite: &Suite, instance: &Instance) -> Vec<ContentRow> {
+    let nodes = instance.topology(suite).map_or(&[][..], |t| &t.nodes);
+    let all = suite.contents.all.iter();
+    all.map(|content| ContentRow {
+        id: instance.id(),
+        content: content.name.clone(),
+        swarm: instance.swarm(&content.name),
+        holders: nodes
+            .iter()
+            .filter_map(|node| {
+                let holds = instance.holds(node).into_iter();
+                let (_, pieces) = holds.into_iter().find(|(name, _)| *name == content.name)?;
+                Some((node.name.to_string(), pieces))
+            })
+            .collect(),
+    })
+    .collect()
 }
 
 /// The scenarios of instances, each once.

@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::FileTypeExt,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use clap::Args;
@@ -20,13 +20,13 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use super::{Exit, Failure, print, selection::Suites};
+use super::{Exit, Failure, print, selection::Suites, sut::PlaceArgs};
 use crate::{
     drive::Drive,
     io::Action,
-    net::{Faults, Sockets, Tls},
+    net::{Faults, Sockets, Tls, pause},
     node::{Node as Reference, deviation::Deviation},
-    run::{Part, parts},
+    run::{Field, Part, parts},
     spec::{Architecture, Format, Options, Role, Worth},
     suite::{Ground, Instance, Suite, Topology},
     sut::{Told, contract, guest_of, trigger::Order},
@@ -51,9 +51,8 @@ pub struct Node {
     #[arg(long, value_name = "A.B.C")]
     options: Option<String>,
 
-    /// Where it listens: 127.N.c.d, the last two octets being those of its fixture
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    network: u8,
+    #[command(flatten)]
+    place: PlaceArgs,
 
     /// The seed of its lawful decisions; 0 is canonical [default: that of PEERPROOF_INSTANCE, or 0]
     #[arg(long)]
@@ -84,12 +83,10 @@ struct Asked {
 impl Node {
     pub fn run(self) -> Result<Exit, Failure> {
         let suite = self.suites.load()?;
+        self.place.take_authority()?;
         let told = Told::from_environment(env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         }));
-        let (word, names) = self.names(&suite, &told)?;
-        let topology = self.topology(&suite, &told, &names)?;
-        let parts = self.parts(&suite, &told, topology, &names)?;
         let control = match (self.control, told.get("CONTROL")) {
             (Some(addr), _) => Some(addr),
             _ if self.no_control => None,
@@ -104,7 +101,7 @@ impl Node {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(self.serve(&word, &told, parts, control))
+        runtime.block_on(self.serve(&suite, &told, control))
     }
 
     /// Which nodes it plays, and what they are called together.
@@ -206,9 +203,8 @@ impl Node {
             .and_then(|id| id.rsplit_once('#')?.1.parse().ok());
         let seed = self.seed.or(recorded).unwrap_or(0);
         let instance = Instance::bare(topology, options.unwrap_or_else(Options::default), seed);
-        let ground = Ground::Loopback {
-            network: self.network,
-        };
+        let ground = self.place.ground(Field::Sockets, true)?;
+        let ground = ground.unwrap_or(Ground::Loopback { network: 0 });
         let mut own: Vec<Part> = parts(suite, &instance, ground);
         own.retain(|part| names.contains(&part.place.name));
         for part in &mut own {
@@ -219,32 +215,69 @@ impl Node {
 
     async fn serve(
         &self,
+        suite: &Suite,
+        told: &Told,
+        control: Option<SocketAddr>,
+    ) -> Result<Exit, Failure> {
+        let (word, names) = self.names(suite, told)?;
+        let parts = self.parts(suite, told, self.topology(suite, told, &names)?, &names)?;
+        let mut ready = ready(&word, &parts);
+        let mut drive = self.take_up(&word, told, parts)?;
+        let (post, mut orders) = mpsc::unbounded_channel();
+        if let Some(addr) = control {
+            let listener = TcpListener::bind(addr).await;
+            let listener = listener.map_err(|error| unavailable(&format!("{addr}: {error}")))?;
+            ready["control"] = format!("http://{}/", listener.local_addr()?).into();
+            tokio::spawn(take_orders(listener, post));
+        }
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        drive.start().map_err(fault)?;
+        log(drive.drain())?;
+        print(&format!("ready {ready}\n"))?;
+        let mut closed = input_closes();
+        loop {
+            let until = drive.now() + Duration::from_secs(1);
+            tokio::select! {
+                biased;
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+                _ = closed.recv() => break,
+                Some(Asked { order, answer }) = orders.recv() => {
+                    let done = match order.told() {
+                        None => carry_out(&mut drive, &names, &order),
+                        Some(told) => {
+                            drop(drive);
+                            drive = self.begin_anew(suite, told, &word, &names).await?;
+                            Ok(())
+                        }
+                    };
+                    // Who has hung up does not want to know.
+                    let _ = answer.send(done);
+                }
+                progress = drive.step(until) => {
+                    progress.map_err(fault)?;
+                }
+            }
+            log(drive.drain())?;
+        }
+        say(&json!({"event": "stopped", "at": drive.now().as_secs_f64()}))?;
+        Ok(Exit::Good)
+    }
+
+    /// The nodes at their sockets, not started yet.
+    fn take_up(
+        &self,
         word: &str,
         told: &Told,
         parts: Vec<Part>,
-        control: Option<SocketAddr>,
-    ) -> Result<Exit, Failure> {
+    ) -> Result<Drive<Sockets>, Failure> {
         let places = places(&parts);
         let names: Vec<NodeName> = parts.iter().map(|part| part.place.name.clone()).collect();
-        let unavailable =
-            |error: &dyn std::fmt::Display| Failure::new(Exit::Unavailable, error.to_string());
         let tls = tls(told, &parts)?;
         let ours = |place: &CastNode| names.contains(&place.name);
         let sockets = Sockets::bind(&places, ours, Faults::none(), Some(tls))
             .map_err(|error| unavailable(&error))?;
-        let (post, mut orders) = mpsc::unbounded_channel();
-        let control = match control {
-            Some(addr) => {
-                let listener = TcpListener::bind(addr).await;
-                let listener =
-                    listener.map_err(|error| unavailable(&format!("{addr}: {error}")))?;
-                let addr = listener.local_addr()?;
-                tokio::spawn(take_orders(listener, post));
-                Some(addr)
-            }
-            None => None,
-        };
-        let ready = ready(word, &parts, control);
         let mut nodes: Vec<(NodeName, Box<dyn Reference>)> = Vec::new();
         for part in parts {
             let breaks = |d: &&Deviation| d.roles.contains(&part.place.role);
@@ -263,35 +296,44 @@ impl Node {
             );
             return Err(Failure::usage(what));
         }
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut drive = Drive::new(sockets, nodes);
-        let fault = |error: crate::drive::DriveError| Failure::new(Exit::Fault, error.to_string());
-        drive.start().map_err(fault)?;
-        log(drive.drain())?;
-        print(&format!("ready {ready}\n"))?;
-        let mut closed = input_closes();
+        Ok(Drive::new(sockets, nodes))
+    }
+
+    /// The same nodes, knowing nothing of what was, as they are told now; who had their sockets is gone.
+    async fn begin_anew(
+        &self,
+        suite: &Suite,
+        told: Told,
+        word: &str,
+        names: &[NodeName],
+    ) -> Result<Drive<Sockets>, Failure> {
+        let until = Instant::now() + LETTING_GO;
         loop {
-            let until = drive.now() + Duration::from_secs(1);
-            tokio::select! {
-                biased;
-                _ = interrupt.recv() => break,
-                _ = terminate.recv() => break,
-                _ = closed.recv() => break,
-                Some(asked) = orders.recv() => {
-                    let done = carry_out(&mut drive, &names, &asked.order);
-                    // Who has hung up does not want to know.
-                    let _ = asked.answer.send(done);
-                }
-                progress = drive.step(until) => {
-                    progress.map_err(fault)?;
+            let topology = self.topology(suite, &told, names)?;
+            let parts = self.parts(suite, &told, topology, names)?;
+            match self.take_up(word, &told, parts) {
+                // The tasks that held the old sockets end when they are next looked at.
+                Err(_) if Instant::now() < until => pause(Duration::from_millis(1)).await,
+                taken => {
+                    let mut drive = taken?;
+                    drive.start().map_err(fault)?;
+                    say(&json!({"event": "reset", "instance": told.get("INSTANCE")}))?;
+                    return Ok(drive);
                 }
             }
-            log(drive.drain())?;
         }
-        say(&json!({"event": "stopped", "at": drive.now().as_secs_f64()}))?;
-        Ok(Exit::Good)
     }
+}
+
+/// How long sockets may take to be free again.
+const LETTING_GO: Duration = Duration::from_secs(2);
+
+fn unavailable(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::Unavailable, error.to_string())
+}
+
+fn fault(error: crate::drive::DriveError) -> Failure {
+    Failure::new(Exit::Fault, error.to_string())
 }
 
 /// The certificates that its nodes were given, or those of an authority of its own.
@@ -334,7 +376,7 @@ fn places(parts: &[Part]) -> Vec<CastNode> {
 }
 
 /// What stands in the ready line.
-fn ready(word: &str, parts: &[Part], control: Option<SocketAddr>) -> Value {
+fn ready(word: &str, parts: &[Part]) -> Value {
     let mut listen = serde_json::Map::new();
     let mut hosts = serde_json::Map::new();
     for part in parts {
@@ -360,9 +402,6 @@ fn ready(word: &str, parts: &[Part], control: Option<SocketAddr>) -> Value {
             .iter()
             .map(|c| (c.fixture.clone(), c.swarm.clone().into()));
         ready["contents"] = Value::Object(contents.collect());
-    }
-    if let Some(control) = control {
-        ready["control"] = format!("http://{control}/").into();
     }
     ready
 }

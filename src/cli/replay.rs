@@ -1,5 +1,7 @@
 //! `replay`: one scenario again, octet for octet, with its ladder.
 
+use std::sync::Arc;
+
 use clap::Args;
 
 use super::{
@@ -48,27 +50,28 @@ impl Replay {
         let guests = profile.as_ref().map(|profile| profile.guests.clone());
         let guests = guests.filter(|all| !all.is_empty());
         let scratch = std::env::temp_dir().join(format!("peerproof-{}", std::process::id()));
-        let guests = guests.map(|all| Guests::new(all, &scratch.join("guests"), "replay"));
+        let guests =
+            guests.map(|all| Guests::new(all, &scratch.join("guests"), "replay", Arc::default()));
         let guests = guests.transpose().map_err(Failure::usage)?;
         if let Some(guests) = &guests {
             guests.log_in(&scratch);
         }
-        let casting = |deviation| Casting {
-            deviation,
-            profile: profile.as_ref(),
-            guests: guests.as_ref(),
+        let casting = |deviation, field| -> Result<Casting<'_>, Failure> {
+            Ok(Casting {
+                deviation,
+                profile: profile.as_ref(),
+                guests: guests.as_ref(),
+                ground: self.sut.ground(field, profile.as_ref())?,
+            })
         };
         let Some((path, id)) = runs::split(&self.what) else {
             let instance = instance(&suite, &self.what)?;
-            let player = player(
-                &suite,
-                match guests {
-                    Some(_) => Field::Sockets,
-                    None => Field::Memory,
-                },
-                Rigour::Usual,
-                casting(self.deviation),
-            );
+            let field = match guests {
+                Some(_) => Field::Sockets,
+                None => Field::Memory,
+            };
+            let casting = casting(self.deviation, field)?;
+            let player = player(&suite, field, Rigour::Usual, casting);
             return self.play(&player, &instance, None);
         };
         let (folder, report) =
@@ -95,7 +98,7 @@ impl Replay {
         };
         let recorded_deviation = report.run.deviation.as_deref().and_then(Deviation::named);
         let deviation = self.deviation.or(recorded_deviation);
-        let player = player(&suite, field, rigour, casting(deviation));
+        let player = player(&suite, field, rigour, casting(deviation, field)?);
         self.play(
             &player,
             &instance,

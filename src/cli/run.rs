@@ -31,7 +31,7 @@ use crate::{
         gather, github, ladder::Look, moment, terminal,
     },
     run::{Casting, Field},
-    suite::{Instance, Suite, nearest},
+    suite::{Ground, Instance, Suite, nearest},
     sut::{Guests, Profile, Waiver},
 };
 
@@ -194,6 +194,12 @@ impl Run {
     ) -> Result<Exit, Failure> {
         let started = SystemTime::now();
         let clock = Instant::now();
+        let ground = self.sut.ground(transport, profile)?;
+        if ground.is_some() && self.jobs.is_some_and(|jobs| jobs > 1) {
+            return Err(Failure::usage(
+                "found --jobs in one network, which one scenario at a time has for itself: leave one of both out",
+            ));
+        }
         let (folder, id) = self.folder(suite, started)?;
         let stop = Stop::on_signals();
         quiet_panics();
@@ -202,12 +208,14 @@ impl Run {
         let guests = profile
             .map(|profile| profile.guests.clone())
             .filter(|all| !all.is_empty());
-        let guests = guests.map(|all| Guests::new(all, &folder.path().join("guests"), &id));
+        let guests =
+            guests.map(|all| Guests::new(all, &folder.path().join("guests"), &id, stop.flag()));
         let guests = guests.transpose().map_err(Failure::usage)?;
         let scene = Scene {
             profile,
             guests: guests.as_ref(),
             transport,
+            ground,
         };
         let results = self.play_all(suite, instances, &scene, &folder, &stop, &tally)?;
 
@@ -232,7 +240,8 @@ impl Run {
                     .unwrap_or_default(),
                 deviation: self.deviation.map(|deviation| deviation.name.to_owned()),
                 redacted: false,
-                interrupted: results.len() < instances.len(),
+                interrupted: results.len() < instances.len()
+                    || guests.as_ref().is_some_and(Guests::are_interrupted),
                 started: seconds(started),
                 elapsed: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
                 contents: folder.contents(),
@@ -300,6 +309,7 @@ impl Run {
                 deviation: self.deviation,
                 profile: scene.profile,
                 guests: scene.guests,
+                ground: scene.ground,
             },
             tally: self.differences.then_some(tally),
         };
@@ -435,6 +445,7 @@ struct Scene<'a> {
     profile: Option<&'a Profile>,
     guests: Option<&'a Guests>,
     transport: Field,
+    ground: Option<Ground>,
 }
 
 /// How an instance is played again.

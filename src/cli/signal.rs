@@ -47,6 +47,11 @@ impl Stop {
         stop
     }
 
+    /// What is set once it was.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        self.0.clone()
+    }
+
     pub fn is_asked(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }

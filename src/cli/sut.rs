@@ -1,13 +1,19 @@
 //! `--sut`: who is under test. A profile, or guests in the place of nodes, or both.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv6Addr, UdpSocket},
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
-use super::{Failure, selection::mistakes};
+use super::{Exit, Failure, selection::mistakes};
 use crate::{
-    suite::Suite,
-    sut::{Guest, Profile, Ready, parse_binding},
+    net::tls,
+    run::Field,
+    suite::{Ground, Suite},
+    sut::{Guest, Profile, Ready, Way, parse_binding},
 };
 
 /// The system under test.
@@ -23,11 +29,121 @@ pub struct SutArgs {
     /// its listeners taking connections
     #[arg(long, value_name = "HOW", value_parser = ["line", "probe"], default_value = "line")]
     ready: String,
+
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+/// Where everybody is over sockets.
+#[derive(Clone, Debug, Default, Args)]
+pub struct PlaceArgs {
+    /// Reference nodes have this address of this machine, each with ports of its own, so that whoever is under test
+    /// can be on another machine [default: an address of loopback each]
+    #[arg(long, value_name = "IP")]
+    address: Option<IpAddr>,
+
+    /// The network: 127.N.c.d for a.b.c.d on loopback, the ports from 10240 + 1024 N at one address [default: 0;
+    /// of a run, one that is free, unless a guest is there already]
+    #[arg(long, value_name = "N")]
+    network: Option<u8>,
+
+    /// The folder of the test authority that certificates are of: authority.key and authority.pem, which are made if
+    /// they are not there [default: an authority of this run alone]
+    #[arg(long, value_name = "DIR")]
+    authority: Option<PathBuf>,
+}
+
+impl PlaceArgs {
+    /// Takes the authority that was asked for.
+    pub fn take_authority(&self) -> Result<(), Failure> {
+        match &self.authority {
+            Some(folder) => take_authority(folder),
+            None => Ok(()),
+        }
+    }
+
+    /// Where everybody is, if it was said, or `fixed` says that it must not be left to chance.
+    pub fn ground(&self, field: Field, fixed: bool) -> Result<Option<Ground>, Failure> {
+        let at_one = match (self.address, field) {
+            (None, Field::SocketsV6) => Some(Ipv6Addr::LOCALHOST.into()),
+            (address, _) => address,
+        };
+        let is_asked = self.address.is_some() || self.network.is_some();
+        if is_asked && field == Field::Memory {
+            return Err(Failure::usage(
+                "found --address or --network in memory, where there are none: expected --transport sockets, or a guest",
+            ));
+        }
+        if !is_asked && !fixed {
+            return Ok(None);
+        }
+        let network = self.network.unwrap_or(0);
+        let Some(ip) = at_one else {
+            return Ok(Some(Ground::Loopback { network }));
+        };
+        if network >= Ground::NETWORKS_AT_ONE {
+            let last = Ground::NETWORKS_AT_ONE - 1;
+            return Err(Failure::usage(format!(
+                "--network: found {network}, expected 0 to {last}: one address has ports for no more"
+            )));
+        }
+        if ip.is_unspecified() || ip.is_multicast() {
+            return Err(Failure::usage(format!(
+                "--address: found {ip}, expected the one under which others reach this machine"
+            )));
+        }
+        if let Err(error) = UdpSocket::bind((ip, 0)) {
+            return Err(Failure::new(
+                Exit::Unavailable,
+                format!("--address: found {ip}, expected an address of this machine: {error}"),
+            ));
+        }
+        Ok(Some(Ground::OneAddress { ip, network }))
+    }
+
+    /// The folder of the authority, if there is one.
+    pub fn authority(&self) -> Option<&Path> {
+        self.authority.as_deref()
+    }
+
+    /// What to type for the same again, with a blank before each.
+    pub fn words(&self) -> String {
+        let address = self.address.map(|ip| format!(" --address {ip}"));
+        let network = self.network.map(|network| format!(" --network {network}"));
+        let authority = self.authority.as_ref();
+        let authority = authority.map(|folder| format!(" --authority {}", folder.display()));
+        [address, network, authority]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+}
+
+/// The authority of this program is the one in a folder, from now on and in every run that is given the folder.
+pub fn take_authority(folder: &Path) -> Result<(), Failure> {
+    let (certificate, key) = (folder.join("authority.pem"), folder.join("authority.key"));
+    let cannot = |path: &Path, error: &dyn std::fmt::Display| {
+        Failure::usage(format!("{}: {error}", path.display()))
+    };
+    let kept = match fs::read_to_string(&key) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(cannot(&key, &error)),
+    };
+    tls::choose_authority(kept.as_deref()).map_err(|error| cannot(&key, &error))?;
+    if kept.is_some() {
+        return Ok(());
+    }
+    let (pem, secret) = tls::authority().map_err(|error| cannot(&key, &error))?;
+    fs::create_dir_all(folder).map_err(|error| cannot(folder, &error))?;
+    fs::write(&certificate, pem).map_err(|error| cannot(&certificate, &error))?;
+    fs::write(&key, secret).map_err(|error| cannot(&key, &error))
 }
 
 impl SutArgs {
     /// What is under test, if anything is; the suite then waits by its timers.
     pub fn profile(&self, suite: &mut Suite) -> Result<Option<Profile>, Failure> {
+        self.place.take_authority()?;
         let mut guests: Vec<Guest> = Vec::new();
         let mut files: Vec<&str> = Vec::new();
         for word in &self.sut {
@@ -57,6 +173,17 @@ impl SutArgs {
             suite.timers.set(*timer, *time);
         }
         Ok(Some(profile))
+    }
+
+    /// Where everybody is over sockets, if that is not left to chance: a guest that runs already knows it beforehand.
+    pub fn ground(
+        &self,
+        field: Field,
+        profile: Option<&Profile>,
+    ) -> Result<Option<Ground>, Failure> {
+        let runs = |guest: &Guest| matches!(guest.way, Way::Address { .. });
+        let runs = profile.is_some_and(|profile| profile.guests.iter().any(runs));
+        self.place.ground(field, runs)
     }
 
     /// The file of the profile, as it was given; empty if there is none.
@@ -89,7 +216,7 @@ impl SutArgs {
         if self.ready == "probe" {
             words.push_str(" --ready probe");
         }
-        words
+        words + &self.place.words()
     }
 }
 

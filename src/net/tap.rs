@@ -92,14 +92,15 @@ impl Map {
                 return Party::Node(listening.node.clone());
             }
         }
-        let is_its = |home: &&Home| {
+        let homes = self.homes.get(&addr.ip()).map_or(&[][..], Vec::as_slice);
+        let is_port_of = |home: &&Home| {
             home.ports
-                .is_none_or(|(first, last)| (first..=last).contains(&addr.port()))
+                .is_some_and(|(first, last)| (first..=last).contains(&addr.port()))
         };
-        let homes = self.homes.get(&addr.ip());
-        homes
-            .and_then(|homes| homes.iter().find(is_its))
-            .map_or(Party::Unknown(addr), |home| Party::Node(home.node.clone()))
+        // Who shares its address with nodes that have ports of their own has all others.
+        let its = homes.iter().find(is_port_of);
+        let its = its.or_else(|| homes.iter().find(|home| home.ports.is_none()));
+        its.map_or(Party::Unknown(addr), |home| Party::Node(home.node.clone()))
     }
 
     /// The address a node's own connections leave from.

@@ -104,6 +104,8 @@ pub enum TlsError {
     Pem(#[from] pem::Error),
     #[error("found what TLS cannot use: {0}")]
     Unusable(#[from] Error),
+    #[error("certificates were issued already, and another authority cannot take over")]
+    Late,
     #[error("found an authority that nobody can be held to: {0}")]
     Authority(#[from] rustls::client::VerifierBuilderError),
 }
@@ -243,26 +245,46 @@ pub fn for_guest(card: &Card) -> Result<Pem, TlsError> {
     })
 }
 
+/// The authority of this program from now on: the one whose key this is, in PEM, or a new one. An error if it can no
+/// longer be chosen, as certificates were issued.
+pub fn choose_authority(key: Option<&str>) -> Result<(), TlsError> {
+    let key = match key {
+        Some(pem) => KeyPair::from_pem(pem)?,
+        None => KeyPair::generate()?,
+    };
+    let made = Authority::with(key)?;
+    AUTHORITY.set(made).map_err(|_| TlsError::Late)
+}
+
+/// The certificate of the authority of this program and its key, in PEM.
+pub fn authority() -> Result<(String, String), TlsError> {
+    let authority = Authority::of_this_program()?;
+    let key = authority.trusted.key().serialize_pem();
+    Ok((authority.trusted.pem(), key))
+}
+
 /// The name to hold a server to.
 pub fn server_name(addr: SocketAddr) -> ServerName<'static> {
     ServerName::IpAddress(addr.ip().into())
 }
 
+static AUTHORITY: OnceLock<Authority> = OnceLock::new();
+
 impl Authority {
     fn of_this_program() -> Result<&'static Authority, TlsError> {
-        static MADE: OnceLock<Authority> = OnceLock::new();
-        match MADE.get() {
+        match AUTHORITY.get() {
             Some(made) => Ok(made),
             None => {
-                let made = Authority::make()?;
-                Ok(MADE.get_or_init(|| made))
+                let made = Authority::with(KeyPair::generate()?)?;
+                Ok(AUTHORITY.get_or_init(|| made))
             }
         }
     }
 
-    fn make() -> Result<Authority, TlsError> {
-        let trusted = issuer("peerproof test authority")?;
-        let stranger = issuer("an authority that nobody trusts")?;
+    /// The authority of a key: it differs from another of the same key in nothing that anybody is held to.
+    fn with(key: KeyPair) -> Result<Authority, TlsError> {
+        let trusted = issuer("peerproof test authority", key)?;
+        let stranger = issuer("an authority that nobody trusts", KeyPair::generate()?)?;
         let mut roots = RootCertStore::empty();
         roots.add(trusted.der().clone())?;
         Ok(Authority {
@@ -294,11 +316,11 @@ impl Authority {
 /// An address that no node has (RFC 5737).
 const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 254));
 
-fn issuer(name: &str) -> Result<CertifiedIssuer<'static, KeyPair>, TlsError> {
+fn issuer(name: &str, key: KeyPair) -> Result<CertifiedIssuer<'static, KeyPair>, TlsError> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
+    Ok(CertifiedIssuer::self_signed(params, key)?)
 }
 
 fn provider() -> Arc<CryptoProvider> {

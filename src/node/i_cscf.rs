@@ -512,13 +512,11 @@ impl ICscf {
     /// Whether a message comes from a CSCF of the home network, or from its application server on Isc. A
     /// connection has any port, so the address alone must do.
     fn is_trusted(&self, source: &Source) -> bool {
-        self.directory.nodes.values().any(|node| {
-            let is_member = match node.role {
-                Role::PCscf | Role::ICscf | Role::SCscf => true,
-                Role::Tracker => source.on == RefPoint::Isc,
-                _ => false,
-            };
-            is_member && node.is_at(source.addr)
+        let mut there = self.directory.all_at(source.addr);
+        there.any(|(_, node)| match node.role {
+            Role::PCscf | Role::ICscf | Role::SCscf => true,
+            Role::Tracker => source.on == RefPoint::Isc,
+            _ => false,
         })
     }
 

@@ -136,7 +136,7 @@ impl Neighbour {
     }
 
     /// Whether an address is this node's.
-    pub fn is_at(&self, addr: SocketAddr) -> bool {
+    fn is_at(&self, addr: SocketAddr) -> bool {
         let port = addr.port();
         let is_own = |(first, last): (u16, u16)| (first..=last).contains(&port);
         self.ip == addr.ip() && self.ports.is_none_or(is_own)
@@ -167,9 +167,19 @@ impl Directory {
             .any(|listener| listener.addr == addr && listener.transport == ListenTransport::Tls)
     }
 
+    /// The nodes a frame from `addr` may come from: those whose port it is, or else those that have the address to
+    /// themselves, or share it and can be told apart by nothing.
+    pub fn all_at(&self, addr: SocketAddr) -> impl Iterator<Item = (&NodeName, &Neighbour)> {
+        let at = move |node: &Neighbour| node.is_at(addr);
+        let has_port = |node: &Neighbour| node.ports.is_some();
+        let by_port = self.nodes.values().any(|node| has_port(node) && at(node));
+        let mut all = self.nodes.iter();
+        std::iter::from_fn(move || all.find(|(_, node)| at(node) && has_port(node) == by_port))
+    }
+
     /// The node a frame from `addr` comes from, if one has that address.
     pub fn at(&self, addr: SocketAddr) -> Option<(&NodeName, &Neighbour)> {
-        self.nodes.iter().find(|(_, node)| node.is_at(addr))
+        self.all_at(addr).next()
     }
 
     /// The node that owns a host name or a literal address.

@@ -41,7 +41,7 @@ impl Company {
     }
 }
 
-/// Who plays otherwise than the scenario says.
+/// Who plays otherwise than the scenario says, and where.
 #[derive(Clone, Copy, Default)]
 pub struct Casting<'a> {
     /// Broken by every reference node of its roles, which is then under test.
@@ -50,6 +50,8 @@ pub struct Casting<'a> {
     pub profile: Option<&'a Profile>,
     /// Who plays nodes from outside; over sockets only.
     pub guests: Option<&'a Guests>,
+    /// Where everybody is over sockets; without it, in a network of loopback that is free.
+    pub ground: Option<Ground>,
 }
 
 /// Hands out the parts of an instance.

@@ -8,6 +8,7 @@ mod stimulate;
 
 use std::{
     future::Future,
+    net::Ipv6Addr,
     pin::pin,
     sync::atomic::{AtomicU8, Ordering},
     task::{Context, Poll, Waker},
@@ -245,6 +246,15 @@ fn bind(
     if let Some(ground) = kept {
         return at(ground);
     }
+    let keep = |mut bound: Bound| {
+        if let Some(guests) = casting.guests {
+            bound.claim = guests.stay_in(bound.ground, bound.claim);
+        }
+        bound
+    };
+    if let Some(ground) = casting.ground {
+        return at(ground).map(keep);
+    }
     // A guest that is still to be started finds nobody in its place either.
     let starts = |node: &CastNode| {
         let guests = casting.guests;
@@ -264,11 +274,7 @@ fn bind(
             bound = at(next_ground(field));
         }
     }
-    let mut bound = bound?;
-    if let Some(guests) = casting.guests {
-        bound.claim = guests.stay_in(bound.ground, bound.claim);
-    }
-    Ok(bound)
+    bound.map(keep)
 }
 
 /// Starts the guests; where one says itself where it is, everybody else is told once it has.
@@ -329,8 +335,9 @@ fn next_ground(field: Field) -> Ground {
     match field {
         Field::Memory => Ground::Memory,
         Field::Sockets => Ground::Loopback { network },
-        Field::SocketsV6 => Ground::LoopbackV6 {
-            network: network % Ground::NETWORKS_V6,
+        Field::SocketsV6 => Ground::OneAddress {
+            ip: Ipv6Addr::LOCALHOST.into(),
+            network: network % Ground::NETWORKS_AT_ONE,
         },
     }
 }

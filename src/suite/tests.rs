@@ -594,8 +594,9 @@ fn sockets_on_one_address_give_each_node_its_own_ports() {
     let suite = Suite::embedded(Names::default()).unwrap();
     for topology in &suite.topologies {
         let mut taken = std::collections::BTreeSet::new();
-        for network in [0, Ground::NETWORKS_V6 - 1] {
-            let ground = Ground::LoopbackV6 { network };
+        for network in [0, Ground::NETWORKS_AT_ONE - 1] {
+            let ip = std::net::Ipv6Addr::LOCALHOST.into();
+            let ground = Ground::OneAddress { ip, network };
             assert!(taken.insert(ground.claim().unwrap().port()));
             for node in &topology.nodes {
                 assert!(node.ip_on(ground).is_loopback() && node.ip_on(ground).is_ipv6());

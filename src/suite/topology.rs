@@ -1,9 +1,9 @@
 //! Who is there and where each is reached: nodes, their host names, addresses and listeners. Memory uses
-//! the documentation addresses as written; sockets one loopback address a node, by rule.
+//! the documentation addresses as written; sockets one loopback address a node, or ports of one address, by rule.
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
 use super::{
@@ -70,14 +70,14 @@ pub enum Ground {
     Memory,
     /// 127.n.c.d for a.b.c.d: several runs at once need an n each.
     Loopback { network: u8 },
-    /// `[::1]` alone: each node has ports of its own. Several runs at once need a network each, below
-    /// [`Ground::NETWORKS_V6`].
-    LoopbackV6 { network: u8 },
+    /// One address of this machine for all: each node has ports of its own. Several runs at once need a network each,
+    /// below [`Ground::NETWORKS_AT_ONE`].
+    OneAddress { ip: IpAddr, network: u8 },
 }
 
 impl Ground {
-    /// As many networks as there are ports for, below those that a system gives out.
-    pub const NETWORKS_V6: u8 = ((32_768 - FIRST_PORT) / NETWORK_PORTS) as u8;
+    /// As many networks as there are ports for at one address, below those that a system gives out.
+    pub const NETWORKS_AT_ONE: u8 = ((32_768 - FIRST_PORT) / NETWORK_PORTS) as u8;
 
     /// A datagram port of no node's: who holds it has the network for itself.
     pub fn claim(self) -> Option<SocketAddr> {
@@ -87,25 +87,25 @@ impl Ground {
                 let ip = Ipv4Addr::new(127, network, 255, 254);
                 Some(SocketAddr::new(ip.into(), FIRST_PORT))
             }
-            Ground::LoopbackV6 { network } => {
+            Ground::OneAddress { ip, network } => {
                 let last = first_port(network) + NODE_PORTS * MOST_NODES as u16;
-                Some(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), last))
+                Some(SocketAddr::new(ip, last))
             }
         }
     }
 }
 
-/// Of a network on `[::1]`.
+/// Of a network at one address.
 fn first_port(network: u8) -> u16 {
-    FIRST_PORT + u16::from(network % Ground::NETWORKS_V6) * NETWORK_PORTS
+    FIRST_PORT + u16::from(network % Ground::NETWORKS_AT_ONE) * NETWORK_PORTS
 }
 
 const FIRST_PORT: u16 = 10_240;
-/// Of one node on `[::1]`.
+/// Of one node that shares its address.
 const NODE_PORTS: u16 = 64;
 /// Of those, for listeners; the rest is for connections of its own.
 pub(super) const LISTENER_PORTS: u16 = 8;
-/// Of one network on `[::1]`, those beside the nodes' included.
+/// Of one network at one address, those beside the nodes' included.
 const NETWORK_PORTS: u16 = NODE_PORTS * (MOST_NODES as u16 + 1);
 /// Nodes of a topology.
 pub(super) const MOST_NODES: usize = 15;
@@ -188,7 +188,7 @@ impl Node {
         match ground {
             Ground::Memory => self.ip.into(),
             Ground::Loopback { network } => Ipv4Addr::new(127, network, c, d).into(),
-            Ground::LoopbackV6 { .. } => Ipv6Addr::LOCALHOST.into(),
+            Ground::OneAddress { ip, .. } => ip,
         }
     }
 
@@ -196,7 +196,7 @@ impl Node {
     pub fn ports_on(&self, ground: Ground) -> Option<(u16, u16)> {
         match ground {
             Ground::Memory | Ground::Loopback { .. } => None,
-            Ground::LoopbackV6 { network } => {
+            Ground::OneAddress { network, .. } => {
                 let first = first_port(network) + self.number * NODE_PORTS;
                 Some((first, first + NODE_PORTS - 1))
             }

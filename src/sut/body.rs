@@ -7,7 +7,10 @@ use std::{
     fs::File,
     io::{self, Write},
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use serde::Deserialize;
@@ -74,21 +77,40 @@ struct Kept {
     /// The line of its output that is not complete yet, as far as it may be a ready line.
     line: Vec<u8>,
     file: Option<File>,
-    written: u64,
+    /// Octets that may still be written.
+    room: u64,
+    of_run: Room,
 }
 
-/// Longer logs are cut.
-const LONGEST_LOG: u64 = 16 << 20;
+/// What the logs of a run may still take, all together.
+#[derive(Clone, Debug)]
+pub struct Room(Arc<AtomicU64>);
+
+impl Default for Room {
+    fn default() -> Room {
+        Room(Arc::new(AtomicU64::new(ALL_LOGS)))
+    }
+}
+
+/// Longer logs of one scenario are cut.
+const LONGEST_LOG: u64 = 4 << 20;
+/// What all logs of a run take, but for what each may have in any case.
+const ALL_LOGS: u64 = 256 << 20;
+const SHORTEST_CUT: u64 = 64 << 10;
 /// Longer lines are no ready lines.
 const LONGEST_LINE: usize = 64 << 10;
 
 impl Log {
-    /// From now on what is printed goes into the file at `path`.
-    pub fn keep_in(&self, path: &Path) -> io::Result<()> {
+    /// From now on what is printed goes into the file at `path`, as far as a run has room for it.
+    pub fn keep_in(&self, path: &Path, of_run: &Room) -> io::Result<()> {
         let file = File::create(path)?;
         let mut kept = self.kept();
         kept.file = Some(file);
-        kept.written = 0;
+        kept.room = of_run
+            .0
+            .load(Ordering::Relaxed)
+            .clamp(SHORTEST_CUT, LONGEST_LOG);
+        kept.of_run = of_run.clone();
         Ok(())
     }
 
@@ -121,16 +143,20 @@ impl Kept {
         let Some(file) = &mut self.file else {
             return;
         };
-        let room = LONGEST_LOG.saturating_sub(self.written);
-        let part = &bytes[..bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
-        self.written += part.len() as u64;
+        let room = usize::try_from(self.room).unwrap_or(usize::MAX);
+        let part = &bytes[..bytes.len().min(room)];
+        let taken = part.len() as u64;
+        self.room -= taken;
+        let of_run = &self.of_run.0;
+        let left = |room: u64| Some(room.saturating_sub(taken));
+        let _ = of_run.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+        let is_cut = part.len() < bytes.len();
         let mut wrote = file.write_all(part);
-        if wrote.is_ok() && part.len() < bytes.len() {
-            self.written = u64::MAX;
+        if wrote.is_ok() && is_cut {
             wrote = file.write_all(b"\n[more was printed, and is not kept]\n");
         }
         // A log that cannot be written does not change what the guest is found to do.
-        if wrote.is_err() || self.written == u64::MAX {
+        if wrote.is_err() || is_cut {
             self.file = None;
         }
     }
@@ -193,6 +219,26 @@ mod tests {
         assert_eq!(None, log.ready());
         log.printed(b"dy\nready {\n");
         assert_eq!(Some(Ok(ReadyLine::default())), log.ready());
+    }
+
+    #[test]
+    fn logs_of_a_run_have_room_for_so_much_together() {
+        let folder = std::env::temp_dir().join(format!("peerproof-logs-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let run = Room(Arc::new(AtomicU64::new(SHORTEST_CUT + 100_000)));
+        let lengths = [0, 1].map(|number: u8| {
+            let path = folder.join(number.to_string());
+            let log = Log::default();
+            log.keep_in(&path, &run).unwrap();
+            (0..100).for_each(|_| log.printed(&[b'x'; 8192]));
+            std::fs::read(&path).unwrap().len() as u64
+        });
+        std::fs::remove_dir_all(&folder).unwrap();
+        let said = b"\n[more was printed, and is not kept]\n".len() as u64;
+        assert_eq!(
+            [SHORTEST_CUT + 100_000 + said, SHORTEST_CUT + said],
+            lengths
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -17,7 +17,7 @@ use std::{
 #[cfg(feature = "containers")]
 use super::container::Engine;
 use super::{
-    body::{Body, Ending, ReadyLine},
+    body::{Body, Ending, ReadyLine, Room},
     contract::{Told, control_addr, lay_over_listeners, variable_name},
     guest::{Addresses, Guest, Lifetime, Ready, Way},
     process::Process,
@@ -41,6 +41,10 @@ pub struct Guests {
     engine: Option<Engine>,
     /// Where the files are written that guests are told of.
     scratch: PathBuf,
+    /// What their logs may take.
+    room: Room,
+    /// Set when the run is to end: nothing is waited for then.
+    stop: Arc<AtomicBool>,
     state: Mutex<State>,
 }
 
@@ -57,6 +61,8 @@ struct State {
     took_part: Vec<String>,
     /// Why a guest is given up, by its name.
     gone: BTreeMap<String, String>,
+    /// One was no longer waited for.
+    is_interrupted: bool,
     /// How often one did not become ready, in a row.
     misses: BTreeMap<String, u32>,
 }
@@ -115,9 +121,14 @@ const PROBE: Duration = Duration::from_millis(50);
 const RESET: Duration = Duration::from_secs(30);
 
 impl Guests {
-    /// Guests of the run of this id; files are written into `scratch`. The error says what cannot be done, and how it
-    /// could.
-    pub fn new(all: Vec<Guest>, scratch: &Path, run: &str) -> Result<Guests, String> {
+    /// Guests of the run of this id; files are written into `scratch`, and nothing is waited for once `stop` is set. The
+    /// error says what cannot be done, and how it could.
+    pub fn new(
+        all: Vec<Guest>,
+        scratch: &Path,
+        run: &str,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Guests, String> {
         for (number, guest) in all.iter().enumerate() {
             #[cfg(not(feature = "containers"))]
             if let Way::Image(image) = &guest.way {
@@ -139,6 +150,8 @@ impl Guests {
             #[cfg(feature = "containers")]
             engine: None,
             scratch: scratch.to_owned(),
+            room: Room::default(),
+            stop,
             state: Mutex::default(),
         };
         guests.find_engine(run);
@@ -328,15 +341,10 @@ impl Guests {
         if let Some(running) = state.running.get_mut(&guest.name) {
             let is_alive = running.body.as_mut().is_none_or(|b| b.ended().is_none());
             if is_alive && !running.is_spent && !guest.must_restart(&running.told, &told) {
-                if let Some(reset) = &guest.reset {
-                    let ended = run_to_end(reset, &environment(&told), RESET)?;
-                    if ended != 0 {
-                        let why = format!("the reset hook ended with status {ended}: {reset}");
-                        return Err(io::Error::other(why));
-                    }
-                }
+                reset(guest, running.trigger(guest).as_ref(), &told)?;
                 if let Some(body) = &running.body {
-                    body.log().keep_in(&log_file(&state.logs, guest)?)?;
+                    body.log()
+                        .keep_in(&log_file(&state.logs, guest)?, &self.room)?;
                 }
                 running.told = told;
                 running.listeners = listeners;
@@ -345,7 +353,10 @@ impl Guests {
         }
         state.running.remove(&guest.name);
         let body: Option<Box<dyn Body>> = match &guest.way {
-            Way::Address { .. } => None,
+            Way::Address { .. } => {
+                reset(guest, guest.trigger.as_ref(), &told)?;
+                None
+            }
             Way::Command(command) => Some(Box::new(Process::start(command, &environment(&told))?)),
             #[cfg(feature = "containers")]
             Way::Image(image) => match &self.engine {
@@ -364,7 +375,8 @@ impl Guests {
             Way::Image(_) => return Err(io::Error::other("this peerproof has no containers")),
         };
         if let Some(body) = &body {
-            body.log().keep_in(&log_file(&state.logs, guest)?)?;
+            body.log()
+                .keep_in(&log_file(&state.logs, guest)?, &self.room)?;
         }
         let running = Running {
             body,
@@ -392,6 +404,13 @@ impl Guests {
             };
             if running.is_ready {
                 continue;
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                state.is_interrupted = true;
+                return Err(Absence::Unavailable(format!(
+                    "{}: interrupted before it was ready",
+                    guest.name
+                )));
             }
             match running.look(guest) {
                 Ok(true) => {
@@ -484,7 +503,7 @@ impl Guests {
                 Pushed::Unsupported => {
                     failed(&failures, format!("it does not do \"{}\"", order.action))
                 }
-                Pushed::Failed(why) => failed(&failures, why),
+                Pushed::Unanswered(why) | Pushed::Failed(why) => failed(&failures, why),
             }
             orders.fetch_sub(1, Ordering::Relaxed);
         });
@@ -564,6 +583,11 @@ impl Guests {
         }
     }
 
+    /// Whether a guest was no longer waited for, as the run is to end.
+    pub fn are_interrupted(&self) -> bool {
+        self.state().is_interrupted
+    }
+
     /// Why a guest is not there, or was never heard of although it was started.
     pub fn unavailable(&self) -> Option<String> {
         let state = self.state();
@@ -583,6 +607,29 @@ impl Drop for Guests {
         self.state().running.clear();
         // What cannot be removed stays beside the traces.
         let _ = fs::remove_dir_all(&self.scratch);
+    }
+}
+
+/// Makes a guest that is there already forget what it learnt, and tells it anew: by its hook, or else by an order.
+fn reset(guest: &Guest, trigger: Option<&Trigger>, told: &Told) -> io::Result<()> {
+    if let Some(hook) = &guest.reset {
+        return match run_to_end(hook, &environment(told), RESET)? {
+            0 => Ok(()),
+            ended => Err(io::Error::other(format!(
+                "the reset hook ended with status {ended}: {hook}"
+            ))),
+        };
+    }
+    let Some(trigger) = trigger else {
+        return Ok(());
+    };
+    match trigger.push(&Order::to_reset(told), &environment(told)) {
+        Pushed::Done | Pushed::Unsupported => Ok(()),
+        // One that stands still or is gone shows it in the scenario, where it can be judged.
+        Pushed::Unanswered(_) if !matches!(guest.way, Way::Address { .. }) => Ok(()),
+        Pushed::Unanswered(why) | Pushed::Failed(why) => Err(io::Error::other(format!(
+            "the order \"reset\": {why} (501, or of a command 127, says that it does not do that)"
+        ))),
     }
 }
 

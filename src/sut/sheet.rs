@@ -7,8 +7,9 @@ use super::contract::hex;
 use crate::{
     node::{Setup, hss},
     spec::Role,
-    suite::Subscriber,
+    suite::{Subscriber, Timer, Timers},
     trace::{ListenTransport, Listener},
+    wire::ppstp,
 };
 
 /// What stands on a sheet.
@@ -17,9 +18,18 @@ pub struct Sheet<'a> {
     pub name: &'a str,
     /// What it plays.
     pub roles: &'a [Role],
-    /// A topology's name, and what each of its nodes is told.
-    pub networks: &'a [(&'a str, Vec<Setup>)],
+    /// Those it takes part in; the usual ones first.
+    pub networks: &'a [Network<'a>],
     pub subscribers: &'a [Subscriber],
+    pub timers: &'a Timers,
+}
+
+/// A topology as it is laid out.
+pub struct Network<'a> {
+    pub name: &'a str,
+    pub summary: &'a str,
+    /// What each of its nodes is told.
+    pub setups: Vec<Setup>,
 }
 
 impl Sheet<'_> {
@@ -27,6 +37,7 @@ impl Sheet<'_> {
         let mut text = format!("# What {} has to be told\n\n", self.name);
         text.push_str(FOREWORD);
         self.network(&mut text);
+        self.service(&mut text);
         self.users(&mut text);
         self.profiles(&mut text);
         self.contents(&mut text);
@@ -35,34 +46,83 @@ impl Sheet<'_> {
 
     /// Who is where, network by network.
     fn network(&self, text: &mut String) {
-        for (topology, setups) in self.networks {
+        let mut shown: Vec<String> = Vec::new();
+        for Network {
+            name: topology,
+            summary,
+            setups,
+        } in self.networks
+        {
             let Some(first) = setups.first() else {
                 continue;
             };
             let directory = &first.directory;
             let _ = write!(
                 text,
-                "\n## Network `{topology}`\n\nHome domain and realm `{}`, public service identity of the tracker \
-                 `{}`. Hosts are not to be found by DNS.\n\n| node | role | host | address | listens on |\n\
-                 |---|---|---|---|---|\n",
+                "\n## Network `{topology}`\n\n{summary}. Home domain and realm `{}`, public service identity of the \
+                 tracker `{}`. Hosts are not to be found by DNS.",
                 directory.domain, directory.tracker_psi
             );
-            for (name, node) in &directory.nodes {
-                let own = match self.roles.contains(&node.role) {
-                    true => "**",
-                    false => "",
-                };
-                let listeners: Vec<String> = node.listeners.iter().map(listener).collect();
-                let _ = writeln!(
-                    text,
-                    "| {own}{name}{own} | {} | `{}` | `{}` | {} |",
-                    node.role,
-                    node.host,
-                    node.ip,
-                    listeners.join(", ")
+            let rows: Vec<String> = directory
+                .nodes
+                .iter()
+                .map(|(name, node)| {
+                    let own = match self.roles.contains(&node.role) {
+                        true => "**",
+                        false => "",
+                    };
+                    let listeners: Vec<String> = node.listeners.iter().map(listener).collect();
+                    format!(
+                        "| {own}{name}{own} | {} | `{}` | `{}` | {} |\n",
+                        node.role,
+                        node.host,
+                        node.ip,
+                        listeners.join(", ")
+                    )
+                })
+                .collect();
+            let new: Vec<&String> = rows.iter().filter(|row| !shown.contains(row)).collect();
+            text.push_str(match new.len() == rows.len() {
+                true => "",
+                false if new.is_empty() => " Everybody is as in those above.",
+                false => " As in those above, but for:",
+            });
+            if !new.is_empty() {
+                text.push_str(
+                    "\n\n| node | role | host | address | listens on |\n|---|---|---|---|---|",
                 );
             }
+            text.push('\n');
+            new.iter().for_each(|row| text.push_str(row));
+            shown.extend(rows);
         }
+    }
+
+    /// How the tracker is asked, and the times that its users count on.
+    fn service(&self, text: &mut String) {
+        let directories = self.networks.iter().flat_map(|n| n.setups.first());
+        let Some(directory) = directories.map(|setup| &setup.directory).next() else {
+            return;
+        };
+        let psi = &directory.tracker_psi;
+        let realm = psi.rsplit('@').next().unwrap_or(psi);
+        let seconds = |timer| self.timers.of(timer).as_secs();
+        let _ = write!(
+            text,
+            "\n## Service\n\n| | |\n|---|---|\n\
+             | PPSTP over HTTP (Ut, Dedicated) | `POST {}`, `{}` |\n\
+             | Digest on Ut | realm `{realm}`, the username is the private identity; SHA-256 and MD5 are offered |\n\
+             | in the name of whom, on Ut | `X-3GPP-Intended-Identity`: one of the user's public identities |\n\
+             | through IMS | event packages `p2pcds-peers` (SUBSCRIBE) and `p2pcds-status` (PUBLISH), to `{psi}` |\n\
+             | a peer is forgotten after | {} s without a word of it, or what `timers.track` of the profile says |\n\
+             | a data token is good for | {} s, or what `timers.token` of the profile says |\n\
+             | who may be a user peer | subscribers with the service that are not marked below; the policy is the \
+             network's |\n",
+            ppstp::PATH,
+            ppstp::MEDIA_TYPE,
+            seconds(Timer::Track),
+            seconds(Timer::Token),
+        );
     }
 
     fn users(&self, text: &mut String) {
@@ -100,7 +160,7 @@ impl Sheet<'_> {
 
     /// What the HSS gives over Cx, each shape once.
     fn profiles(&self, text: &mut String) {
-        let mut setups = self.networks.iter().flat_map(|(_, setups)| setups);
+        let mut setups = self.networks.iter().flat_map(|network| &network.setups);
         let Some(setup) = setups.find(|setup| setup.role == Role::Hss) else {
             return;
         };
@@ -123,12 +183,15 @@ impl Sheet<'_> {
     }
 
     fn contents(&self, text: &mut String) {
-        let Some(setup) = self.networks.iter().find_map(|(_, setups)| setups.first()) else {
+        let mut setups = self.networks.iter().flat_map(|network| &network.setups);
+        let Some(setup) = setups.next() else {
             return;
         };
         text.push_str(
-            "\n## Contents\n\nIts swarm id, which is also the name of its file, is new in every run: the content's name, \
-             a hyphen and eight letters. `contents.json` in `PEERPROOF_CONTENT_DIR` has it. Octets are counted from 0.\n\n\
+            "\n## Contents\n\nIts swarm id, which is also the name of its file, is another in every scenario, so that what is \
+             left over from one says nothing in the next: the content's name, a hyphen and eight letters. They are the \
+             same whenever a scenario is played with the same seed: `peerproof list --contents` knows all of them, and \
+             `contents.json` in `PEERPROOF_CONTENT_DIR` those of the scenario at hand. Octets are counted from 0.\n\n\
              | content | piece | octets | SHA-256 |\n|---|---:|---|---|\n",
         );
         for content in setup.contents.iter() {
@@ -171,7 +234,9 @@ fn listener(listener: &Listener) -> String {
 const FOREWORD: &str = "\
 Who takes part in the test network, with which addresses, users, keys and contents. A program that peerproof starts, or
 that reads its environment, is told all of it by variables that begin with `PEERPROOF_`, with the addresses of that very
-run; one that runs already is set up by this page, its own nodes standing out. Over sockets the addresses below become
-those of a network of loopback, `127.N.c.d`, the last two numbers being the same. The TLS certificates of a run are in
-the files that `PEERPROOF_TLS_AUTHORITY`, `_CERTIFICATE` and `_KEY` name.
+run; one that runs already is set up by this page, its own nodes standing out. It may be told what is new in each
+scenario by a `reset` hook or a `trigger` of the profile: both get those variables too. Where it is itself is for it to
+choose, and for the profile to say; everybody else is where this page has them, if the run is given the same
+`--address` and `--network` as the page was. The TLS certificates of a run are in the files that
+`PEERPROOF_TLS_AUTHORITY`, `_CERTIFICATE` and `_KEY` name; with `--authority` they are of an authority that stays.
 ";

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     body::{Body, Ending},
+    contract::Told,
     process::Process,
 };
 use crate::{
@@ -37,7 +38,7 @@ pub enum Trigger {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Order {
-    /// `register`, `deregister`, `announce`, `drop`, `ask`, `fetch`, `report`, `leave`, `revoke` or `withdraw`.
+    /// `register`, `deregister`, `announce`, `drop`, `ask`, `fetch`, `report`, `leave`, `revoke`, `withdraw` or `reset`.
     pub action: String,
     /// Who is to act, where a guest plays several nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,7 +58,13 @@ pub struct Order {
     /// The id of a subscriber.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The variables of the contract, with an order to forget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variables: Option<BTreeMap<String, String>>,
 }
+
+/// What a guest that outlives a scenario is told before the next.
+const RESET: &str = "reset";
 
 /// What came of a trigger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,11 +72,15 @@ pub enum Pushed {
     Done,
     /// The guest's side says that it does not do this (127, or 501).
     Unsupported,
+    /// Nobody was there, or nothing came of it in time.
+    Unanswered(String),
     Failed(String),
 }
 
 /// The longest that a trigger may take to be answered.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The same for the order to forget, which stands before a scenario.
+const RESETTING: Duration = Duration::from_secs(10);
 /// The longest answer that is read.
 const LONGEST_ANSWER: u64 = 64 << 10;
 
@@ -100,18 +111,33 @@ impl Trigger {
 
     /// Pushes, and waits for what comes of it.
     pub fn push(&self, order: &Order, environment: &BTreeMap<String, String>) -> Pushed {
+        let patience = match order.action.as_str() {
+            RESET => RESETTING,
+            _ => PATIENCE,
+        };
         match self {
-            Trigger::Post(url) => match post(url, order) {
+            Trigger::Post(url) => match post(url, order, patience) {
                 Ok(200..=299) => Pushed::Done,
                 Ok(501) => Pushed::Unsupported,
                 Ok(status) => {
                     Pushed::Failed(format!("{url} answered {status}, expected 200 to 299"))
                 }
-                Err(error) => Pushed::Failed(format!("{url}: {error}")),
+                Err(error) if is_late(&error) => Pushed::Unanswered(format!(
+                    "{url} did not answer within {} s",
+                    patience.as_secs()
+                )),
+                Err(error) => Pushed::Unanswered(format!("{url}: {error}")),
             },
             Trigger::Command(command) => run(command, order, environment),
         }
     }
+}
+
+fn is_late(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 fn run(command: &str, order: &Order, environment: &BTreeMap<String, String>) -> Pushed {
@@ -159,7 +185,7 @@ pub(super) fn run_to_end(
 }
 
 /// Posts JSON and gives the status of the answer.
-fn post(url: &str, order: &Order) -> io::Result<u16> {
+fn post(url: &str, order: &Order, patience: Duration) -> io::Result<u16> {
     let rest = url.strip_prefix("http://").unwrap_or(url);
     let (host, path) = match rest.find('/') {
         Some(slash) => rest.split_at(slash),
@@ -168,9 +194,9 @@ fn post(url: &str, order: &Order) -> io::Result<u16> {
     let addr: SocketAddr = host.parse().map_err(|_| {
         io::Error::other(format!("found \"{host}\", expected an address and a port"))
     })?;
-    let mut stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&addr, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
     let body = serde_json::to_string(order).expect("an order holds words and numbers only");
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
@@ -238,6 +264,26 @@ impl Order {
         })
     }
 
+    /// The order to forget what was, and to begin again as these variables say.
+    pub fn to_reset(told: &Told) -> Order {
+        let variables = told.variables();
+        Order {
+            action: RESET.to_owned(),
+            variables: Some(
+                variables
+                    .map(|(name, value)| (name, value.to_owned()))
+                    .collect(),
+            ),
+            ..Order::default()
+        }
+    }
+
+    /// What it tells anew, if it is the order to forget.
+    pub fn told(&self) -> Option<Told> {
+        let variables = self.variables.clone().unwrap_or_default();
+        (self.action == RESET).then(|| Told::from_environment(variables))
+    }
+
     /// The action of an order. The error says what is missing.
     pub fn action(&self) -> Result<Action, String> {
         let content = || {
@@ -289,7 +335,7 @@ impl Order {
             other => {
                 return Err(format!(
                     "found the action \"{other}\", expected one of register, deregister, announce, drop, ask, \
-                     fetch, report, leave, revoke and withdraw"
+                     fetch, report, leave, revoke, withdraw and reset"
                 ));
             }
         })

@@ -110,6 +110,91 @@ fn a_guest_that_dies_of_a_message_fails() {
     );
 }
 
+/// Two scenarios each, the second with swarm ids that it was not started with: with a trigger and without, started by the
+/// run and running already, in loopback's networks and at one address of this machine.
+#[test]
+fn a_guest_that_outlives_a_scenario_is_told_anew() {
+    let program = env!("CARGO_BIN_EXE_peerproof");
+    let started = format!("command = 'exec {program} node tracker'\nlifetime = \"run\"\n");
+    let first = two_scenarios("lives-on", &started, &[]);
+    assert_eq!(vec!["pass", "pass"], outcomes(&first));
+    for (name, place, at, control) in [
+        (
+            "runs-already",
+            &["--network", "201"][..],
+            "127.201.113.40",
+            "127.201.9.9:9000",
+        ),
+        (
+            "runs-at-one-address",
+            &["--address", "127.202.0.1"],
+            "{ isc = \"127.202.0.1:10560\", ut = \"127.202.0.1:10561\", dedicated = \"127.202.0.1:10562\" }",
+            "127.202.9.9:9000",
+        ),
+    ] {
+        let folder = Folder::new(&format!("{name}-node"));
+        let authority = folder.path().join("tls");
+        let authority = authority.to_str().unwrap();
+        let mut node = Process::new(program)
+            .args([
+                "node",
+                "tracker",
+                "--control",
+                control,
+                "--authority",
+                authority,
+            ])
+            .args(place)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut out = BufReader::new(node.stdout.take().unwrap());
+        out.read_line(&mut line).unwrap();
+        assert!(line.starts_with("ready "), "{line}");
+        let at = match at.starts_with('{') {
+            true => at.to_owned(),
+            false => format!("\"{at}\""),
+        };
+        let guest = format!("address = {at}\ntrigger = {{ post = \"http://{control}/\" }}\n");
+        let place: Vec<&str> = place
+            .iter()
+            .copied()
+            .chain(["--authority", authority])
+            .collect();
+        let results = two_scenarios(name, &guest, &place);
+        assert_eq!(
+            vec!["pass", "pass"],
+            outcomes(&results),
+            "{name}: {results}"
+        );
+        // The end of its input ends it.
+        drop(node.stdin.take());
+        assert!(node.wait().unwrap().success());
+    }
+}
+
+/// What comes of two scenarios on the peer list, with a tracker that is reached so.
+fn two_scenarios(name: &str, guest: &str, flags: &[&str]) -> Value {
+    let folder = Folder::new(name);
+    let profile = format!(
+        "name = \"{name}\"\nroles = [\"tracker\"]\n[claims]\narchitectures = [\"registered\"]\n\
+         peer-list = [\"ut\"]\nrequest = [\"ims\"]\nstatus = [\"ims\"]\nfeatures = [\"tls\"]\n\
+         [[guest]]\nname = \"tracker\"\n{guest}"
+    );
+    fs::write(folder.path().join("sut.toml"), profile).unwrap();
+    let lists = "registered/step-1-2-peer-list/lists-every-holder-with-its-pieces@ut.ims.ims#0";
+    peerproof(folder.path())
+        .args(["run", TRACKER, lists, "--sut", "sut.toml", "--out", "run"])
+        .args(flags)
+        .assert()
+        .success();
+    let results = fs::read_to_string(folder.path().join("run/results.json")).unwrap();
+    serde_json::from_str(&results).unwrap()
+}
+
 /// Soon after our own tracker has challenged somebody it stands still, or its plug is pulled. It lives for the whole
 /// run, so that it was heard before.
 #[test]
@@ -213,6 +298,33 @@ fn a_container_names_the_feature_it_needs() {
         .code(2);
     let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
     assert!(said.contains("--features containers"), "{said}");
+}
+
+#[test]
+fn nobody_waits_for_a_guest_once_interrupted() {
+    let folder = Folder::new("interrupted");
+    let mark = folder.path().join("guest.pid");
+    let guest = format!("tracker=cmd:echo $$ > {}; exec sleep 60", mark.display());
+    let mut run = Process::new(env!("CARGO_BIN_EXE_peerproof"))
+        .current_dir(folder.path())
+        .args(["run", TRACKER, "--sut", &guest, "--out", "run"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("the guest to start", || mark.exists().then_some(()));
+    let began = Instant::now();
+    let pid = run.id().to_string();
+    let sent = Process::new("kill").args(["-INT", &pid]).status();
+    assert!(sent.unwrap().success());
+    assert_eq!(Some(130), run.wait().unwrap().code());
+    // It has 10 s to get ready.
+    assert!(began.elapsed() < Duration::from_secs(8));
+    let report = fs::read_to_string(folder.path().join("run/results.json")).unwrap();
+    assert!(
+        report.contains("interrupted before it was ready"),
+        "{report}"
+    );
 }
 
 #[test]

@@ -171,10 +171,8 @@ impl Home {
     /// Whether somebody in one of these roles has this address and speaks on this reference point. Several
     /// nodes may share an address, and the port a connection comes from may say nothing.
     pub fn is_one_of(&self, addr: SocketAddr, on: RefPoint, roles: &[Role]) -> bool {
-        self.directory.nodes.values().any(|node| {
-            node.is_at(addr)
-                && roles.contains(&node.role)
-                && node.listeners.iter().any(|listener| listener.on == on)
+        self.directory.all_at(addr).any(|(_, node)| {
+            roles.contains(&node.role) && node.listeners.iter().any(|listener| listener.on == on)
         })
     }
 

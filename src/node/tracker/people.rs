@@ -116,12 +116,10 @@ impl People {
     /// Whether a request for somebody comes straight from a node that is no part of the IMS core, so
     /// that what it asserts means nothing (RFC 3325 5).
     pub fn is_outsider(&self, from: SocketAddr) -> bool {
-        let mut nodes = self.directory.nodes.values();
-        let is_core = |node: &Neighbour| {
-            matches!(node.role, Role::PCscf | Role::ICscf | Role::SCscf) && node.is_at(from)
-        };
-        let is_known = nodes.clone().any(|node| node.is_at(from));
-        is_known && !nodes.any(is_core)
+        let mut nodes = self.directory.all_at(from).peekable();
+        let is_core =
+            |node: &Neighbour| matches!(node.role, Role::PCscf | Role::ICscf | Role::SCscf);
+        nodes.peek().is_some() && !nodes.any(|(_, node)| is_core(node))
     }
 
     /// Who is at the other end of the dedicated interface: the client identity of the link or, without

@@ -12,7 +12,7 @@ use crate::{
     judge::{self, Blame, Rigour},
     report::{FindingRow, Folder, InstanceResult, Outcome, folder, gather},
     run::{self, Casting, Field, Played},
-    suite::{Context, Follower, Instance, Suite, Verb},
+    suite::{Context, Follower, Ground, Instance, Suite, Verb},
     sut::{Absence, Standing},
     time::At,
     trace::{Trace, jsonl},
@@ -52,6 +52,8 @@ pub struct Recorded {
 const SLOW: Duration = Duration::from_secs(3);
 /// The tag of scenarios in which a node has to do something before the next frame.
 const BETWEEN_FRAMES: &str = "between-frames";
+/// The tag of scenarios in which an address alone says who has it.
+const OWN_ADDRESSES: &str = "own-addresses";
 
 impl Player<'_> {
     /// Plays an instance, leaves its trace in the run folder, and gives it too. What goes wrong with the
@@ -92,7 +94,7 @@ impl Player<'_> {
         instance: &Instance,
         folder: &Folder,
     ) -> io::Result<(InstanceResult, Option<Trace>)> {
-        if let Some(result) = self.too_slow(instance) {
+        if let Some(result) = self.out_of_place(instance) {
             return Ok((result, None));
         }
         if let Some(guests) = self.casting.guests {
@@ -163,45 +165,45 @@ impl Player<'_> {
         judge::judge(self.suite, instance, &recorded.trace, fault, self.rigour)
     }
 
-    /// Over sockets, a scenario that is found in memory to take long is not played.
-    fn too_slow(&self, instance: &Instance) -> Option<InstanceResult> {
-        if self.cannot_be_told(instance) {
-            let why = "a guest cannot be told anything between two frames";
-            return Some(gather::unplayed(
-                self.suite,
-                instance,
-                Outcome::NotApplicable,
-                why,
-            ));
-        }
-        if self.field == Field::Memory || self.slow == Slow::Play {
+    /// Why a scenario is not played here, if it is not.
+    fn out_of_place(&self, instance: &Instance) -> Option<InstanceResult> {
+        let why = if self.cannot_be_told(instance) {
+            "a guest cannot be told anything between two frames"
+        } else if self.share_an_address() && is_tagged(instance, OWN_ADDRESSES) {
+            "needs an address for each node, and here they share one"
+        } else if self.takes_long(instance) {
+            "needs virtual time: it takes more than 3 s on a real clock; --slow plays it"
+        } else {
             return None;
+        };
+        let outcome = Outcome::NotApplicable;
+        Some(gather::unplayed(self.suite, instance, outcome, why))
+    }
+
+    fn share_an_address(&self) -> bool {
+        let at_one = |ground| matches!(ground, Ground::OneAddress { .. });
+        self.field == Field::SocketsV6 || self.casting.ground.is_some_and(at_one)
+    }
+
+    /// Whether it is found in memory to take long on a real clock, and that is not wanted.
+    fn takes_long(&self, instance: &Instance) -> bool {
+        if self.field == Field::Memory || self.slow == Slow::Play {
+            return false;
         }
-        let took = guarded(|| self.last_step(instance)).ok()?.since(At::ZERO);
-        (took > SLOW).then(|| {
-            gather::unplayed(
-                self.suite,
-                instance,
-                Outcome::NotApplicable,
-                "needs virtual time: it takes more than 3 s on a real clock; --slow plays it",
-            )
-        })
+        let took = guarded(|| self.last_step(instance));
+        took.is_ok_and(|at| at.since(At::ZERO) > SLOW)
     }
 
     /// Whether a guest would have to do something just then, before the next frame: an order takes its time.
     fn cannot_be_told(&self, instance: &Instance) -> bool {
-        let is_exact = instance
-            .scenario
-            .tags
-            .iter()
-            .any(|tag| tag == BETWEEN_FRAMES);
         let steps = instance.steps(self.suite);
         let mut told = steps.iter().filter_map(|step| match &step.verb {
             Verb::Do(wanted) if !step.setup => Some(wanted.node.as_str()),
             _ => None,
         });
         let guests = self.casting.guests;
-        is_exact && guests.is_some_and(|guests| told.any(|node| guests.plays(node)))
+        is_tagged(instance, BETWEEN_FRAMES)
+            && guests.is_some_and(|guests| told.any(|node| guests.plays(node)))
     }
 
     /// When, in memory, the last step was given, met or waited out.
@@ -241,6 +243,10 @@ impl Player<'_> {
         });
         result
     }
+}
+
+fn is_tagged(instance: &Instance, wanted: &str) -> bool {
+    instance.scenario.tags.iter().any(|tag| tag == wanted)
 }
 
 fn on_sockets(suite: &Suite, instance: &Instance, casting: Casting<'_>, field: Field) -> Played {

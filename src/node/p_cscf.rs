@@ -341,7 +341,7 @@ impl PCscf {
 
     fn is_own(&self, uri: &str) -> bool {
         Uri::parse(uri).is_ok_and(|uri| {
-            let mine = self.directory.owner(&uri.host) == Some(&self.name)
+            let mine = self.directory.owner(&uri.host, uri.port) == Some(&self.name)
                 || uri.host.eq_ignore_ascii_case(&self.host);
             let port = uri.port.unwrap_or(DEFAULT_PORT);
             mine && (uri.port.is_none() || port == self.gm_port || port == self.mw_port)

@@ -182,16 +182,20 @@ impl Directory {
         self.all_at(addr).next()
     }
 
-    /// The node that owns a host name or a literal address.
-    pub fn owner(&self, host: &str) -> Option<&NodeName> {
+    /// The node that owns a host name or a literal address: of several at one address the one that listens on the
+    /// port or has it for its own, or without one that does the first.
+    pub fn owner(&self, host: &str, port: Option<u16>) -> Option<&NodeName> {
         if let Some(name) = self.hosts.get(host) {
             return Some(name);
         }
         let ip: IpAddr = host.trim_matches(['[', ']']).parse().ok()?;
-        self.nodes
-            .iter()
-            .find(|(_, n)| n.ip == ip)
-            .map(|(name, _)| name)
+        let addr = port.map(|port| SocketAddr::new(ip, port));
+        let listens = |node: &Neighbour| node.listeners.iter().any(|l| Some(l.addr) == addr);
+        let by_listener = self.nodes.iter().find(|(_, node)| listens(node));
+        let by_port = || self.all_at(addr?).next();
+        let by_ip = || self.nodes.iter().find(|(_, node)| node.ip == ip);
+        let owner = by_listener.or_else(by_port).or_else(by_ip);
+        owner.map(|(name, _)| name)
     }
 
     /// Where a message for `host` (and port, if given) goes on `on`: a literal address with its port as is
@@ -206,7 +210,7 @@ impl Directory {
         if let (Ok(ip), Some(port)) = (host.trim_matches(['[', ']']).parse::<IpAddr>(), port) {
             return Some(SocketAddr::new(ip, port));
         }
-        self.listener(self.owner(host)?.as_str(), on, format)
+        self.listener(self.owner(host, port)?.as_str(), on, format)
     }
 }
 

@@ -210,22 +210,8 @@ impl Home {
     }
 
     fn owner(&self, host: &str, port: Option<u16>) -> Option<&Neighbour> {
-        let named = self
-            .directory
-            .owner(host)
-            .and_then(|name| self.directory.nodes.get(name));
-        let Some(ip) = literal(host) else {
-            return named;
-        };
-        // Several nodes may share an address; then the port tells.
-        let by_port = self.directory.nodes.values().find(|node| {
-            node.ip == ip
-                && node
-                    .listeners
-                    .iter()
-                    .any(|listener| Some(listener.addr.port()) == port)
-        });
-        by_port.or(named)
+        let name = self.directory.owner(host, port)?;
+        self.directory.nodes.get(name)
     }
 }
 

@@ -144,8 +144,7 @@ impl People {
 
     /// Who has an address, whatever it proved.
     pub fn at_address(&self, from: SocketAddr) -> Option<Asker> {
-        let name = self.directory.owner(&from.ip().to_string())?;
-        let (name, node) = self.directory.nodes.get_key_value(name)?;
+        let (name, node) = self.directory.at(from)?;
         Some(self.asker(name, node, role_of(node.role), from))
     }
 

@@ -808,10 +808,12 @@ impl Ue {
         let place = Place::of(url);
         let to = place.as_ref().and_then(|place| {
             let directory = &self.setup.directory;
-            let port = place.port.or(match directory.owner(place.host) {
-                Some(_) if place.host.parse::<std::net::IpAddr>().is_err() => None,
-                _ => Some(if place.is_https { 443 } else { 80 }),
-            });
+            let port = place
+                .port
+                .or(match directory.owner(place.host, place.port) {
+                    Some(_) if place.host.parse::<std::net::IpAddr>().is_err() => None,
+                    _ => Some(if place.is_https { 443 } else { 80 }),
+                });
             directory.resolve(place.host, port, RefPoint::Data, Format::Http)
         });
         let octets = Octets::new(want.first, want.len);

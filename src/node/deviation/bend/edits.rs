@@ -100,5 +100,6 @@ pub fn keep_only<'a>(
 /// Whether a URI names the node itself.
 pub fn is_own(passing: &Passing<'_>, uri: &str) -> bool {
     let directory = &passing.setup.directory;
-    Uri::parse(uri).is_ok_and(|uri| directory.owner(&uri.host) == Some(&passing.setup.name))
+    Uri::parse(uri)
+        .is_ok_and(|uri| directory.owner(&uri.host, uri.port) == Some(&passing.setup.name))
 }

@@ -279,7 +279,7 @@ fn to_the_called(passing: &Passing<'_>, sip: &Message) -> bool {
     let directory = &passing.setup.directory;
     let owner = next
         .and_then(|uri| Uri::parse(&uri).ok())
-        .and_then(|uri| directory.owner(&uri.host).cloned());
+        .and_then(|uri| directory.owner(&uri.host, uri.port).cloned());
     let node = owner.and_then(|name| directory.nodes.get(&name));
     node.is_some_and(|node| node.role == Role::PCscf)
 }

@@ -14,10 +14,10 @@ use crate::{
     net::tls,
     node::Setup,
     run::{Field, parts},
-    spec::{Options, Role, Worth},
-    suite::{Ground, Instance, Topology},
+    spec::{Feature, Options, Role, Worth},
+    suite::{Ground, Instance, Suite, Topology},
     sut::{
-        contract,
+        Profile, contract,
         sheet::{Network, Sheet},
     },
 };
@@ -95,7 +95,7 @@ impl Init {
             timers: &suite.timers,
         }
         .draw();
-        create(&self.file, &profile(&self.sut))?;
+        create(&self.file, &profile(&self.sut, &suite))?;
         create(&sheet, &drawn)?;
         let certificates = self.certify(&networks)?;
         let place = self.file.display();
@@ -152,39 +152,67 @@ fn create(path: &Path, text: &str) -> Result<(), Failure> {
     Ok(file.write_all(text.as_bytes())?)
 }
 
-/// The profile that tests read, for another role: it claims everything, as nothing is inferred.
-fn profile(kind: &Kind) -> String {
-    let roles: Vec<String> = kind
-        .roles
-        .iter()
-        .map(|role| format!("\"{role}\""))
-        .collect();
-    let lines = TRACKER.lines().map(|line| match line.split_once('=') {
-        Some((key, _)) if key.trim() == "name" => format!("name       = \"My {}\"", kind.name),
-        Some((key, _)) if key.trim() == "roles" => format!("roles      = [{}]", roles.join(", ")),
-        _ if line.starts_with("# ") => FIRST_LINE.to_owned(),
-        _ => line.to_owned(),
-    });
-    lines.map(|line| line + "\n").collect()
+/// A profile that claims whatever a role is tested for, as nothing is inferred; what is not to be claimed is taken out.
+fn profile(kind: &Kind, suite: &Suite) -> String {
+    let words = |words: Vec<&str>| {
+        let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+        format!("[{}]", quoted.join(", "))
+    };
+    let roles = words(kind.roles.iter().map(|role| role.word()).collect());
+    let features = Profile::worth_claiming(&kind.roles, suite);
+    let features = words(features.into_iter().map(Feature::word).collect());
+    let name = &kind.name;
+    format!(
+        r#"# What is claimed here is tested, and nothing else: take out what yours does not do. Every key is explained in
+# fixtures/README.md; peerproof lint FILE checks this file.
+name  = "My {name}"
+roles = {roles}
+
+[claims]
+architectures = ["registered", "unregistered"]
+# Where the text leaves a choice: what yours does. Of a choice left out, what is seen is told and never judged.
+peer-list     = ["ut", "ims"]
+request       = ["ims", "direct"]
+status        = ["ims", "ut"]
+delivery      = ["delegate", "relay", "redirect"]
+# What no text asks of everybody; every one that a test of this role needs.
+features      = {features}
+
+# How yours is configured, if otherwise than this.
+[timers]
+# track = "180s"    # after which a tracker forgets a peer it does not hear of
+# token = "60s"     # how long a Controller's data tokens are good
+
+# How it is reached; or say so on the command line: --sut {name}=…
+# [[guest]]
+# name    = "{name}"
+# address = "192.0.2.7"                     # it runs already; else command = "./mine", or image = "acme/mine:1.0"
+
+# Known failures; once one passes, the run ends with 8.
+# [[waiver]]
+# scenario = "common/security/*"
+# reason   = "Ticket 4711: …"
+
+# What has to be forgiven where the texts contradict themselves is told as advice, by a name. What it asks to be
+# forgiven is no advice: leniencies = ["AMB-01"], above [claims].
+"#
+    )
 }
-
-const FIRST_LINE: &str = "# What is claimed here is tested, and nothing else; every key is explained in fixtures/README.md.";
-
-const TRACKER: &str = include_str!("../../fixtures/profiles/tracker.toml");
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::suite::Names;
 
     #[test]
     fn a_profile_can_be_begun_for_every_role() {
+        let suite = Suite::embedded(Names::default()).expect("it has no mistakes");
         for &role in Role::ALL {
-            let text = profile(&Kind::read(role.word()).unwrap());
-            assert!(
-                text.contains(&format!("roles      = [\"{role}\"]")),
-                "{text}"
-            );
-            assert_eq!(TRACKER.lines().count(), text.lines().count());
+            let text = profile(&Kind::read(role.word()).unwrap(), &suite);
+            let read = Profile::parse("sut.toml", &text, &suite);
+            let read = read.unwrap_or_else(|mistakes| panic!("{role}: {mistakes}"));
+            assert_eq!(vec![role], read.roles);
+            assert!(read.guests.is_empty() && read.waivers.is_empty());
         }
     }
 }

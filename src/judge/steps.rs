@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Blame, Case, Finding, Missing, Verdict};
 use crate::{
     spec::Strength,
-    suite::{Context, Follower, Step, StepOutcome, StepState, Verb},
+    suite::{Context, Follower, Step, StepOutcome, StepState, Verb, View},
     trace::{Event, Trace},
     wire::frame::Party,
 };
@@ -145,7 +145,13 @@ pub fn findings(
 fn violation(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Option<Finding> {
     let event = *outcome.events.last()?;
     let frame = case.evidence.trace.events.get(event)?.frame()?;
-    let actual = format!("{} → {} on {}: just that", frame.from, frame.to, frame.on);
+    let actual = format!(
+        "{} → {} on {}: {}",
+        frame.from,
+        frame.to,
+        frame.on,
+        View::new(frame).title()
+    );
     let requirement = requirement(case, step, &frame.from);
     let events = event..event + 1;
     let expected = outcome.words.clone();

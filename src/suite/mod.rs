@@ -77,6 +77,25 @@ pub struct Names<'a> {
 pub struct Files {
     pub suites: Vec<(String, String)>,
     pub fixtures: Vec<(String, String)>,
+    /// The folders that both were read from, as somebody named them: what mistakes are said to stand in.
+    pub folders: Folders,
+}
+
+/// See [`Files::folders`].
+#[derive(Clone, Debug)]
+pub struct Folders {
+    pub suites: String,
+    pub fixtures: String,
+}
+
+impl Default for Folders {
+    /// Those that the files within the program came from.
+    fn default() -> Folders {
+        Folders {
+            suites: "suites".to_owned(),
+            fixtures: "fixtures".to_owned(),
+        }
+    }
 }
 
 impl Suite {
@@ -150,6 +169,7 @@ impl Files {
         Files {
             suites: texts(&SUITES),
             fixtures: texts(&FIXTURES),
+            folders: Folders::default(),
         }
     }
 
@@ -159,13 +179,24 @@ impl Files {
         let mut files = Files::embedded();
         let own = directory.join("fixtures");
         files.suites = read_texts(directory)?;
+        files.folders.suites = named(directory);
         files
             .suites
             .retain(|(path, _)| !path.starts_with("fixtures/"));
         if own.is_dir() {
             files.fixtures = read_texts(&own)?;
+            files.folders.fixtures = named(&own);
         }
         Ok(files)
+    }
+}
+
+/// A folder as it was named, without the slash at its end.
+fn named(folder: &Path) -> String {
+    let name = folder.to_string_lossy();
+    match name.trim_end_matches('/') {
+        "" => name.into_owned(),
+        name => name.to_owned(),
     }
 }
 
@@ -188,7 +219,7 @@ impl Reader {
         let mut topologies = Vec::new();
         for (path, text) in &files.fixtures {
             if let Some(name) = stem(path, "topologies/") {
-                self.file("fixtures", path, text, |root| {
+                self.file(&files.folders.fixtures, path, text, |root| {
                     topologies.extend(Topology::read(name, root, &subscribers, &contents));
                 });
             }
@@ -204,7 +235,9 @@ impl Reader {
         let mut ledger = Ledger::default();
         for (path, text) in &files.suites {
             if path == "requirements.toml" {
-                self.file("suites", path, text, |root| ledger = Ledger::read(root));
+                self.file(&files.folders.suites, path, text, |root| {
+                    ledger = Ledger::read(root)
+                });
             }
         }
 
@@ -222,14 +255,14 @@ impl Reader {
         for (path, text) in &files.suites {
             let Some(id) = scenario_file(path) else {
                 if path.ends_with(".toml") && path != "requirements.toml" {
-                    let source = Source::new(&format!("suites/{path}"), text);
+                    let source = Source::new(&format!("{}/{path}", files.folders.suites), text);
                     let why =
                         "nobody reads this file, expected it in registered, unregistered or common";
                     self.found.push(&source, 0..0, why, "");
                 }
                 continue;
             };
-            self.file("suites", path, text, |root| {
+            self.file(&files.folders.suites, path, text, |root| {
                 scenarios.extend(reading::read_file(&world, id, root));
             });
         }
@@ -251,9 +284,9 @@ impl Reader {
     /// Reads a fixture file that has to be there.
     fn one(&mut self, files: &Files, path: &str, read: impl FnOnce(document::Table<'_>)) {
         match files.fixtures.iter().find(|(found, _)| found == path) {
-            Some((path, text)) => self.file("fixtures", path, text, read),
+            Some((path, text)) => self.file(&files.folders.fixtures, path, text, read),
             None => {
-                let source = Source::new(&format!("fixtures/{path}"), "");
+                let source = Source::new(&format!("{}/{path}", files.folders.fixtures), "");
                 self.found.push(&source, 0..0, "this file is missing", "");
             }
         }

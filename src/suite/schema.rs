@@ -1003,7 +1003,9 @@ mod tests {
     #[test]
     fn fixtures_and_ledger_are_refused_by_both_or_by_none() {
         let suite = Suite::embedded(Names::default()).expect("it has no mistakes");
-        let Files { suites, fixtures } = Files::embedded();
+        let Files {
+            suites, fixtures, ..
+        } = Files::embedded();
         let is = |wanted: &'static str| move |path: &str| path == wanted;
         let kind = Kind::new(requirements(), |root| drop(Ledger::read(root)));
         hold_to_each_other(

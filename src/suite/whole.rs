@@ -17,7 +17,7 @@ pub(super) fn loose_ends(suite: &Suite, files: &Files) -> Diagnostics {
     for (path, text) in &files.suites {
         if path == "requirements.toml" {
             found.append(each(
-                &format!("suites/{path}"),
+                &format!("{}/{path}", files.folders.suites),
                 text,
                 "requirement",
                 |row| {
@@ -28,7 +28,7 @@ pub(super) fn loose_ends(suite: &Suite, files: &Files) -> Diagnostics {
         }
     }
     for (path, text) in &files.fixtures {
-        found.append(unused(suite, path, text));
+        found.append(unused(suite, &files.folders.fixtures, path, text));
     }
     found
 }
@@ -82,7 +82,7 @@ fn shown_by(files: &Files, row: &Table<'_>) {
         return;
     };
     let Some((_, text)) = files.suites.iter().find(|(path, _)| path == file) else {
-        return place.note(format!("there is no suites/{file}"));
+        return place.note(format!("there is no {}/{file}", files.folders.suites));
     };
     let mut lines = text.lines().map(str::trim);
     let mut is_marked = false;
@@ -95,14 +95,17 @@ fn shown_by(files: &Files, row: &Table<'_>) {
         found
     });
     if !is_there {
-        place.note(format!("suites/{file} has no test \"{test}\""));
+        place.note(format!(
+            "{}/{file} has no test \"{test}\"",
+            files.folders.suites
+        ));
     }
 }
 
 /// Fixtures that nothing names. A subscriber is used by being somebody in a topology that is.
-fn unused(suite: &Suite, path: &str, text: &str) -> Diagnostics {
+fn unused(suite: &Suite, folder: &str, path: &str, text: &str) -> Diagnostics {
     let uses = &suite.uses;
-    let file = format!("fixtures/{path}");
+    let file = format!("{folder}/{path}");
     let whole = |kind: &str, name: &str, used: &BTreeSet<String>| {
         let mut found = Diagnostics::default();
         if !used.contains(name) {

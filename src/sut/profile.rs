@@ -169,6 +169,21 @@ impl Profile {
         profile
     }
 
+    /// What scenarios that test these roles need somebody to claim.
+    pub fn worth_claiming(roles: &[Role], suite: &Suite) -> Vec<Feature> {
+        let profile = Profile {
+            roles: roles.to_vec(),
+            ..Profile::default()
+        };
+        let instances = suite.scenarios.iter().flat_map(|s| Instance::of(s, 0));
+        let needed: Vec<Feature> = instances
+            .filter(|instance| profile.tests(suite, instance))
+            .flat_map(|instance| needs(suite, &instance))
+            .collect();
+        let all = Feature::ALL.iter().copied();
+        all.filter(|feature| needed.contains(feature)).collect()
+    }
+
     /// One more guest; its roles are under test.
     pub fn add(&mut self, guest: Guest) {
         for role in &guest.roles {

@@ -121,6 +121,36 @@ struct Scene<'a> {
     untils: Vec<(String, Range<usize>)>,
 }
 
+impl Scene<'_> {
+    /// Each row that is cited binds somebody who acts of its own accord; else nobody could be tested by it.
+    fn bound_somebody(&self, table: &Table<'_>, given: &Given) {
+        let Some(cited) = table.get("requires") else {
+            return;
+        };
+        for (id, span) in cited.strings() {
+            let Some(row) = self.world.ledger.get(id) else {
+                continue;
+            };
+            let role = row.requirement.role;
+            let is_played = |topology: &&Topology| {
+                topology.nodes.iter().any(|node| {
+                    let name = node.name.as_str();
+                    let is_own = !self.script.iter().any(|script| script == name)
+                        && !given.deviant.contains_key(name);
+                    node.role == role && is_own
+                })
+            };
+            if !self.topologies.is_empty() && !self.topologies.iter().any(|t| is_played(t)) {
+                table.notes.note(
+                    span,
+                    format!("\"{id}\" binds a {role}, and the scenario plays none that acts of its own accord"),
+                    "cite a row of whoever is tested",
+                );
+            }
+        }
+    }
+}
+
 impl File<'_> {
     fn scenario(&self, value: &Value<'_>) -> Option<Arc<Scenario>> {
         let world = self.world;
@@ -161,6 +191,7 @@ impl File<'_> {
         let given = given.map(|t| scene.given(t)).unwrap_or_default();
         scene.script = given.script.clone();
         scene.has_content = given.content.is_some();
+        scene.bound_somebody(&table, &given);
 
         let list = table.need("step");
         let steps = list.and_then(|v| v.array()).unwrap_or_default();

@@ -803,3 +803,14 @@ expect = { from = "ue-a", to = "p-cscf", on = "Gm", sip = { method = "INVITE" },
 [[scenario.step]]
 never = { from = "ue-a", to = "es-1", on = "Gm" }
 "#;
+
+#[test]
+fn a_row_that_binds_nobody_who_acts_is_a_mistake() {
+    let steps = "[[scenario.step]]\nsend = { from = \"ue-a\", to = \"p-cscf\", on = \"Gm\", octets = \"x\" }\n\
+                 [[scenario.step]]\nexpect = { from = \"p-cscf\", to = \"ue-a\", on = \"Gm\", sip = { status = 400 } }\n";
+    let spoken_for = "given = { script = [\"ue-a\", \"ue-c\", \"ue-d\"] }";
+    assert_eq!(
+        "\"UE-001\" binds a ue, and the scenario plays none that acts of its own accord (cite a row of whoever is tested)",
+        message(&scenario(spoken_for, steps))
+    );
+}

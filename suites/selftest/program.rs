@@ -323,7 +323,7 @@ fn annotations_are_written_for_a_workflow() {
     let annotations: Vec<&str> = said.lines().filter(|line| line.starts_with("::")).collect();
     assert_eq!(1, annotations.len(), "{said}");
     assert!(
-        annotations[0].starts_with("::error title=fail%3A UE-001"),
+        annotations[0].starts_with("::error title=fail%3A UE-023"),
         "{said}"
     );
     assert!(!said.contains('\x1b'), "no colours in a pipe: {said}");

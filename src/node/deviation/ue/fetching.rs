@@ -26,7 +26,7 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] =
     &[
         of_users(
             "ue-skips-p-cscf",
-            "UE-001",
+            "UE-023",
             "sends its INVITE straight to the peer",
             How::Setup(|setup| setup.policy.ua.skips_p_cscf = true),
         ),

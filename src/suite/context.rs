@@ -1,7 +1,10 @@
 //! What `${…}` stands for in one run: nodes' addresses and identities, contents under their swarm ids,
 //! fresh names. The same from the live run and from its trace, so that a verdict can be made again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use super::{Suite, instance::Instance, template::Lookup};
 use crate::{
@@ -96,6 +99,13 @@ fn of_node(suite: &Suite, instance: &Instance, node: &CastNode) -> Vec<(String, 
         .or_else(|| node.listeners.first().map(|l| l.addr.ip()));
     if let Some(ip) = ip {
         give("ip", ip.to_string());
+        let (kind, version, in_uri) = match ip {
+            IpAddr::V4(ip) => ("ipv4", "IP4", ip.to_string()),
+            IpAddr::V6(ip) => ("ipv6", "IP6", format!("[{ip}]")),
+        };
+        give("ip-type", kind.to_owned());
+        give("ip-version", version.to_owned());
+        give("ip-in-uri", in_uri);
     }
     if let Some(told) = instance
         .topology(suite)

@@ -140,7 +140,7 @@ impl Scene<'_> {
                     node.role == role && is_own
                 })
             };
-            if !self.topologies.is_empty() && !self.topologies.iter().any(|t| is_played(t)) {
+            if !self.topologies.is_empty() && !self.topologies.iter().any(is_played) {
                 table.notes.note(
                     span,
                     format!("\"{id}\" binds a {role}, and the scenario plays none that acts of its own accord"),
@@ -1143,6 +1143,9 @@ fn line_of(value: &Value<'_>) -> usize {
 /// What a template may ask of a node.
 pub(crate) const NODE_FIELDS: &[&str] = &[
     "ip",
+    "ip-in-uri",
+    "ip-type",
+    "ip-version",
     "host",
     "impu",
     "impi",

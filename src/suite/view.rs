@@ -631,7 +631,11 @@ impl View {
                 .flat_map(|p| items(&p["peer_addr"]))
                 .map(|a| {
                     let ip = texts(a["ip_address"].get("address")).join("");
-                    format!("{ip}:{}", texts(a.get("port")).join(""))
+                    let port = texts(a.get("port")).join("");
+                    match ip.contains(':') {
+                        true => format!("[{ip}]:{port}"),
+                        false => format!("{ip}:{port}"),
+                    }
                 })
                 .collect(),
             "address-types" => peers()

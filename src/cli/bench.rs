@@ -31,6 +31,7 @@ use crate::{
         log,
         profile::{Profile, Shape},
         schedule::{Arrival, Law, Share, times},
+        search::Goal,
         tracker::{self, Mix, TrackerJourney, Visitors},
         trial::{Outcome, Plan, Stopped, Trial},
         validity::Allowed,
@@ -68,9 +69,40 @@ pub struct Bench {
     #[arg(long, value_name = "ADDR", value_parser = addr)]
     metrics: Option<SocketAddr>,
 
-    /// Fail with exit code 5 if a larger share of arrivals than this is inadequately handled, in percent
+    #[command(flatten)]
+    limits: Limits,
+}
+
+/// What fails a measurement with exit code 5.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct Limits {
+    /// Fail with exit code 5 if a larger share than this is inadequately handled, in percent
     #[arg(long, value_name = "PERCENT")]
-    objective: Option<f64>,
+    pub objective: Option<f64>,
+
+    /// Fail with exit code 5 if the median response time is longer, in milliseconds
+    #[arg(long, value_name = "MS")]
+    pub p50: Option<f64>,
+
+    /// Fail with exit code 5 if the 99th percentile is longer, in milliseconds
+    #[arg(long, value_name = "MS")]
+    pub p99: Option<f64>,
+
+    /// Fail with exit code 5 if the 99.9th percentile is longer, in milliseconds
+    #[arg(long, value_name = "MS")]
+    pub p999: Option<f64>,
+}
+
+impl Limits {
+    /// What is not limited may be anything.
+    pub fn goal(&self) -> Goal {
+        Goal {
+            inadequate: self.objective.map_or(1.0, |percent| percent / 100.0),
+            p50: self.p50,
+            p99: self.p99,
+            p999: self.p999,
+        }
+    }
 }
 
 /// What can be drawn of a measurement.
@@ -267,7 +299,7 @@ impl Bench {
         if stop.is_asked() {
             return Ok(Exit::Interrupted);
         }
-        Ok(exit_of(&trial, self.objective))
+        judged(&trial, &self.limits.goal())
     }
 
     fn folder(&self) -> Result<PathBuf, Failure> {
@@ -292,16 +324,26 @@ fn now_millis() -> u64 {
     now.unwrap_or_default().as_millis() as u64
 }
 
-/// How a measurement ends; `objective` is in percent.
-pub fn exit_of(trial: &Trial, objective: Option<f64>) -> Exit {
+/// How a measurement ends that is held to no limit.
+pub fn exit_of(trial: &Trial) -> Exit {
     match (trial.outcome, &trial.figures) {
         (Outcome::Wrong, _) => Exit::Failed,
-        (Outcome::Measured, Some(figures)) => match objective {
-            Some(objective) if figures.inadequate * 100.0 > objective => Exit::GateFailed,
-            _ => Exit::Good,
-        },
+        (Outcome::Measured, Some(_)) => Exit::Good,
         _ if trial.evidence.counts.answered == 0 => Exit::Unavailable,
         _ => Exit::Invalid,
+    }
+}
+
+/// The same, held to limits; what is missed is told.
+pub fn judged(trial: &Trial, goal: &Goal) -> Result<Exit, Failure> {
+    let exit = exit_of(trial);
+    let figures = trial.figures.as_ref().filter(|_| exit == Exit::Good);
+    match figures.and_then(|figures| goal.missed_by(figures)) {
+        None => Ok(exit),
+        Some(by) => {
+            tell(&format!("missed           {by}; to hold: {goal}\n"))?;
+            Ok(Exit::GateFailed)
+        }
     }
 }
 
@@ -484,6 +526,7 @@ impl LoadArgs {
             population: None,
             mix: None,
             library: None,
+            closed_loop: None,
         }
     }
 
@@ -594,7 +637,7 @@ const MOST_ARRIVALS: f64 = 5e7;
 /// Arrivals that may wait for a connection, in each lane.
 const WAITING_ROOM: usize = 1 << 16;
 
-fn addr(text: &str) -> Result<SocketAddr, String> {
+pub fn addr(text: &str) -> Result<SocketAddr, String> {
     let wrong = || format!("found \"{text}\", expected an address such as 127.0.0.1:8080");
     let mut found = text.to_socket_addrs().map_err(|_| wrong())?;
     found.next().ok_or_else(wrong)

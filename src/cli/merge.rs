@@ -50,7 +50,7 @@ impl Merge {
         draw(&trial, &out, &self.report)?;
         tell(&drawing::text(&trial, None))?;
         tell(&format!("{}\n", out.join("bench.json").display()))?;
-        Ok(exit_of(&trial, None))
+        Ok(exit_of(&trial))
     }
 }
 

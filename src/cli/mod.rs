@@ -33,6 +33,7 @@ mod serve;
 mod signal;
 mod sut;
 mod tally;
+mod users;
 
 use std::{
     io::{self, Write},
@@ -97,6 +98,8 @@ enum Command {
     Serve(Box<serve::Serve>),
     /// Measure what a tracker or a server of contents carries, at a rate or along a profile
     Bench(Box<bench::Bench>),
+    /// Measure what users live through who wait for answers: a closed loop
+    Users(Box<users::Users>),
     /// Find the largest load that keeps the objective
     Search(Box<search::Search>),
     /// Hold measurements to a baseline of this machine
@@ -132,6 +135,7 @@ impl Command {
             Command::Node(command) => command.run(),
             Command::Serve(command) => command.run(),
             Command::Bench(command) => command.run(),
+            Command::Users(command) => command.run(),
             Command::Search(command) => command.run(),
             Command::Schema(command) => command.run(),
             Command::Guard(command) => command.run(),

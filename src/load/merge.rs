@@ -96,6 +96,12 @@ pub fn merge(mut parts: Vec<Part>) -> Result<(Trial, Record), String> {
 
 /// Whether a part is of the same measurement: all but who took which share.
 fn belongs(part: &Part, first: &Part) -> Result<(), String> {
+    if part.trial.plan.closed_loop.is_some() {
+        return Err(format!(
+            "{}: found a closed loop, expected shares of one schedule: users who wait for answers have none",
+            part.from
+        ));
+    }
     let neutral = |plan: &Plan| Plan {
         share: Share {
             number: 1,
@@ -229,6 +235,7 @@ mod tests {
                 population: None,
                 mix: None,
                 library: None,
+                closed_loop: None,
             },
             outcome: Outcome::Measured,
             broken: Vec::new(),

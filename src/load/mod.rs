@@ -19,4 +19,5 @@ pub mod schedule;
 pub mod search;
 pub mod tracker;
 pub mod trial;
+pub mod users;
 pub mod validity;

@@ -15,6 +15,7 @@ use super::{
     record::{Counts, Interval},
     schedule::{Law, Share},
     tracker::Mix,
+    users::ClosedLoop,
     validity::{Allowed, Broken, Evidence},
 };
 
@@ -72,7 +73,7 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Plan {
-    /// `tracker` or `chunks`.
+    /// `tracker`, `chunks` or `users`.
     pub load: String,
     /// Where it was asked, or `serve` for a server of our own.
     pub target: String,
@@ -101,6 +102,9 @@ pub struct Plan {
     pub mix: Option<Mix>,
     /// Of the chunk path.
     pub library: Option<Library>,
+    /// Of users who wait for answers: then the rates of `profile` are 0, as nothing is due at a time of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed_loop: Option<ClosedLoop>,
 }
 
 /// What was measured.

@@ -44,6 +44,19 @@ pub fn text(trial: &Trial, stopped: Option<&Stopped>) -> String {
 
 /// What was to be done, in a line.
 fn planned(plan: &Plan) -> String {
+    let measured = plan.profile.duration().as_secs_f64() - plan.warm_up;
+    if let Some(crowd) = &plan.closed_loop {
+        let [least, most] = crowd.think.map(|seconds| seconds * 1e3);
+        let mut text = format!(
+            "closed loop: {} users of {} for {measured:.0} s, thinking {least:.0} to {most:.0} ms before each question, {} pieces a journey",
+            crowd.users, plan.target, crowd.fetches
+        );
+        if let Some(population) = &plan.population {
+            let (peers, swarms) = (population.peers, population.swarms);
+            let _ = write!(text, "; {peers} other peers in {swarms} swarms");
+        }
+        return text;
+    }
     let shape = match plan.profile.shape {
         Shape::Constant => "constant",
         Shape::Ramp => "ramp",
@@ -51,7 +64,6 @@ fn planned(plan: &Plan) -> String {
         Shape::Soak => "soak",
         Shape::FlashCrowd => "flash crowd",
     };
-    let measured = plan.profile.duration().as_secs_f64() - plan.warm_up;
     let segments = &plan.profile.segments;
     let first = segments.last().map_or(0.0, |segment| segment.from);
     let peak = plan.profile.peak();
@@ -82,10 +94,17 @@ fn planned(plan: &Plan) -> String {
 
 fn measured(text: &mut String, trial: &Trial, figures: &Figures, stopped: Option<&Stopped>) {
     let counts = &figures.counts;
+    let (offered, arrivals) = match trial.plan.closed_loop {
+        Some(_) => ("asked", "questions"),
+        None => ("offered", "arrivals"),
+    };
     line(
         text,
-        "offered",
-        &format!("{:.1}/s, {} arrivals", figures.offered_rate, counts.offered),
+        offered,
+        &format!(
+            "{:.1}/s, {} {arrivals}",
+            figures.offered_rate, counts.offered
+        ),
     );
     line(
         text,
@@ -118,6 +137,13 @@ fn measured(text: &mut String, trial: &Trial, figures: &Figures, stopped: Option
         ("send lag", &figures.lag),
     ] {
         line(text, name, &percentiles(times));
+    }
+    if let Some(crowd) = &trial.plan.closed_loop {
+        for (name, kind) in &figures.kinds {
+            let told = format!("{} asked, {} inadequate", kind.offered, kind.inadequate);
+            line(text, &format!("  {name}"), &told);
+        }
+        line(text, "caveat", &crowd.caveat);
     }
     let checked = format!(
         "every answer for its shape, {} read whole",

@@ -200,7 +200,7 @@ fn kinds_of<J: Journey>(reports: &[LaneReport]) -> BTreeMap<String, Kind> {
 }
 
 /// What both sides had, from the end of the warm-up on.
-struct Watched {
+pub(super) struct Watched {
     own: Usage,
     server: Option<Usage>,
     pid: Option<u32>,
@@ -209,7 +209,7 @@ struct Watched {
 }
 
 impl Watched {
-    fn begin(pid: Option<u32>) -> Watched {
+    pub(super) fn begin(pid: Option<u32>) -> Watched {
         Watched {
             own: Usage::own().unwrap_or_default(),
             server: pid.and_then(Usage::of),
@@ -223,19 +223,23 @@ impl Watched {
     fn warm(&mut self, manner: &Manner, now: At) {
         if !self.is_warm && now >= manner.begin + manner.warm_up {
             self.is_warm = true;
-            self.own = Usage::own().unwrap_or_default();
-            self.server = self.pid.and_then(Usage::of);
+            self.begin_anew();
         }
     }
 
-    fn end(&self, pid: Option<u32>) -> (Used, Option<Used>) {
+    pub(super) fn begin_anew(&mut self) {
+        self.own = Usage::own().unwrap_or_default();
+        self.server = self.pid.and_then(Usage::of);
+    }
+
+    pub(super) fn end(&self, pid: Option<u32>) -> (Used, Option<Used>) {
         let own = Usage::own().unwrap_or_default().since(&self.own);
         let server = pid.and_then(Usage::of);
         let server = server.zip(self.server).map(|(now, then)| now.since(&then));
         (own, server)
     }
 
-    fn drops(&self) -> BTreeMap<String, u64> {
+    pub(super) fn drops(&self) -> BTreeMap<String, u64> {
         let now = machine::drops();
         let grown = now.into_iter().map(|(name, count)| {
             let before = self.drops.get(&name).copied().unwrap_or(0);
@@ -247,16 +251,16 @@ impl Watched {
 
 /// The seconds of all lanes. Those that nothing can come to any more are written and forgotten, so that a long
 /// run needs no more memory than a short one.
-struct Collected {
+pub(super) struct Collected {
     open: Record,
-    total: Interval,
-    timeline: Vec<Second>,
+    pub(super) total: Interval,
+    pub(super) timeline: Vec<Second>,
     log: Option<(fs::File, std::path::PathBuf)>,
     to: Option<std::path::PathBuf>,
 }
 
 impl Collected {
-    fn new(log_to: Option<&Path>, began: u64) -> io::Result<Collected> {
+    pub(super) fn new(log_to: Option<&Path>, began: u64) -> io::Result<Collected> {
         let log = match log_to {
             Some(path) => {
                 let partial = path.with_extension("partial");
@@ -275,7 +279,7 @@ impl Collected {
         })
     }
 
-    fn take(&mut self, record: &Record) {
+    pub(super) fn take(&mut self, record: &Record) {
         self.open.add(record);
         for interval in record.0.values() {
             self.total.add(interval);
@@ -283,7 +287,7 @@ impl Collected {
     }
 
     /// Writes and forgets every second before `until`.
-    fn close(&mut self, until: u32) -> io::Result<()> {
+    pub(super) fn close(&mut self, until: u32) -> io::Result<()> {
         while let Some(entry) = self.open.0.first_entry() {
             if *entry.key() >= until {
                 break;
@@ -297,7 +301,7 @@ impl Collected {
         Ok(())
     }
 
-    fn live(&self, elapsed: Duration) -> Live {
+    pub(super) fn live(&self, elapsed: Duration) -> Live {
         // The last second may still be running, and the one before is as whole as can be known yet.
         let newest = self.open.0.iter().rev().nth(1);
         Live {
@@ -310,7 +314,7 @@ impl Collected {
     }
 
     /// Keeps the log of a measurement, and throws away that of anything else.
-    fn finish(self, outcome: Outcome) -> io::Result<()> {
+    pub(super) fn finish(self, outcome: Outcome) -> io::Result<()> {
         let (Some((_, partial)), Some(to)) = (self.log, self.to) else {
             return Ok(());
         };

@@ -11,3 +11,5 @@ pub mod metrics;
 mod ready;
 pub mod serve;
 pub mod served;
+#[cfg(feature = "users")]
+pub mod users;

@@ -19,7 +19,10 @@ pub fn page(trial: &Trial, record: Option<&Record>) -> String {
         Outcome::Wrong => ("wrong", "fail"),
         Outcome::Invalid => ("invalid", "error"),
     };
-    let title = format!("Load on the {} path: {word}", trial.plan.load);
+    let title = match trial.plan.closed_loop {
+        Some(_) => format!("Users in a closed loop: {word}"),
+        None => format!("Load on the {} path: {word}", trial.plan.load),
+    };
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
@@ -38,6 +41,13 @@ pub fn page(trial: &Trial, record: Option<&Record>) -> String {
         "<p><span class=\"verdict {class}\">{}</span></p>",
         word.to_uppercase()
     );
+    if let Some(crowd) = &trial.plan.closed_loop {
+        let _ = writeln!(
+            page,
+            "<p class=\"note\">closed loop: {}</p>",
+            escape(&crowd.caveat)
+        );
+    }
     page.push_str(&reasons(trial));
     if let (Outcome::Measured, Some(figures)) = (trial.outcome, &trial.figures) {
         page.push_str(&measured(trial, figures));
@@ -83,8 +93,22 @@ fn reasons(trial: &Trial) -> String {
 
 fn measured(trial: &Trial, figures: &Figures) -> String {
     let counts = &figures.counts;
+    let (offered, arrivals, since, lag) = match trial.plan.closed_loop {
+        Some(_) => (
+            "asked",
+            "questions",
+            "response, from when a user asked",
+            "lateness of users, our own",
+        ),
+        None => (
+            "offered",
+            "arrivals",
+            "response, from the intended start",
+            "send lag, our own",
+        ),
+    };
     let mut text = format!(
-        "<section><h2>Figures</h2>\n<dl><dt>offered</dt><dd>{:.1}/s, {} arrivals in {:.0} s</dd>\
+        "<section><h2>Figures</h2>\n<dl><dt>{offered}</dt><dd>{:.1}/s, {} {arrivals} in {:.0} s</dd>\
          <dt>achieved</dt><dd>{:.1}/s right and in time</dd>\
          <dt>inadequate</dt><dd>{:.4} %: {} late, {} unanswered, {} skipped</dd>\
          <dt>checked</dt><dd>every answer for its shape, {} read whole</dd></dl>\n",
@@ -103,9 +127,9 @@ fn measured(trial: &Trial, figures: &Figures) -> String {
          <th class=\"n\">p99</th><th class=\"n\">p99.9</th><th class=\"n\">max</th></tr></thead><tbody>",
     );
     for (name, times) in [
-        ("response, from the intended start", &figures.response),
+        (since, &figures.response),
         ("service, from when it left", &figures.service),
-        ("send lag, our own", &figures.lag),
+        (lag, &figures.lag),
     ] {
         text.push_str(&row(name, times));
     }
@@ -432,6 +456,7 @@ mod tests {
                 population: None,
                 mix: None,
                 library: None,
+                closed_loop: None,
             },
             outcome,
             broken: Vec::new(),

@@ -22,6 +22,7 @@ use crate::{
         chunks::{self, ChunkJourney},
         engine::{
             bench::{Bench as Measurement, Live, clock_and_stop, run},
+            channel::Believed,
             child::Server,
             generate::Manner,
             machine,
@@ -36,6 +37,7 @@ use crate::{
         trial::{Outcome, Plan, Stopped, Trial},
         validity::Allowed,
     },
+    net::tls,
     report::{bench as drawing, html, moment},
     time::At,
 };
@@ -160,6 +162,18 @@ pub struct LoadArgs {
         allow_hyphen_values = true
     )]
     serve: Vec<String>,
+
+    /// Speak TLS, and hold the target to the authority of --authority; a server of our own tells its own
+    #[arg(long)]
+    tls: bool,
+
+    /// The certificate of who may vouch for the target, as PEM, or a folder with authority.pem
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    authority: Option<PathBuf>,
+
+    /// The name in the target's certificate [default: its address]
+    #[arg(long, value_name = "NAME", requires = "tls")]
+    tls_name: Option<String>,
 
     /// Connections of all lanes together
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=60_000))]
@@ -393,7 +407,8 @@ impl LoadArgs {
                     let host = target.to_string();
                     TrackerJourney::new(population, &host, visitors.clone(), timer, &run_id)
                 };
-                self.measure(plan, lanes, target, server, journey, log, stop, live)
+                let tls = self.believed(target, server.as_ref())?;
+                self.measure(plan, lanes, target, tls, server, journey, log, stop, live)
             }
             LoadPath::Chunks => {
                 let library = self.library.library(self.seed);
@@ -411,7 +426,8 @@ impl LoadArgs {
                     ..self.plan(&profile, &cores, server.as_ref())
                 };
                 let journey = |_| ChunkJourney::new(library, &target.to_string(), digests.clone());
-                self.measure(plan, lanes, target, server, journey, log, stop, live)
+                let tls = self.believed(target, server.as_ref())?;
+                self.measure(plan, lanes, target, tls, server, journey, log, stop, live)
             }
         }
     }
@@ -425,6 +441,7 @@ impl LoadArgs {
         plan: Plan,
         lanes: Vec<Vec<Arrival<J::Ask>>>,
         target: SocketAddr,
+        tls: Option<Believed>,
         server: Option<Server>,
         journey: impl Fn(usize) -> J,
         log: Option<&Path>,
@@ -434,6 +451,7 @@ impl LoadArgs {
         let (clock, halt) = clock_and_stop();
         let manner = Manner {
             target,
+            tls,
             connections: (self.connections as usize).div_ceil(lanes.len().max(1)),
             pipeline: self.pipeline as usize,
             limit: self.limit,
@@ -527,6 +545,7 @@ impl LoadArgs {
             mix: None,
             library: None,
             closed_loop: None,
+            tls: self.tls,
         }
     }
 
@@ -589,10 +608,54 @@ impl LoadArgs {
         for (name, value) in args.iter().chain(&seed) {
             all.extend([(*name).to_owned(), value.clone()]);
         }
+        if self.tls {
+            all.push("--tls".to_owned());
+        }
         all.extend(self.serve.iter().cloned());
         let server = Server::start(all);
         let server = server.map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))?;
         Ok(Some(server))
+    }
+
+    /// Whom to believe under TLS; `None` without it.
+    fn believed(
+        &self,
+        target: SocketAddr,
+        server: Option<&Server>,
+    ) -> Result<Option<Believed>, Failure> {
+        if !self.tls {
+            return Ok(None);
+        }
+        let told = server.and_then(|server| server.authority.clone());
+        let (from, pem) = match (&self.authority, told) {
+            (Some(path), _) => {
+                let path = match path.is_dir() {
+                    true => path.join("authority.pem"),
+                    false => path.clone(),
+                };
+                let from = path.display().to_string();
+                let text = std::fs::read_to_string(&path);
+                let text = text.map_err(|error| Failure::usage(format!("{from}: {error}")))?;
+                (from, text)
+            }
+            (None, Some(pem)) => ("our own server".to_owned(), pem),
+            (None, None) => {
+                return Err(Failure::usage(
+                    "found --tls and --target, expected --authority FILE too: the certificate of who vouches for the target",
+                ));
+            }
+        };
+        let config = tls::held_to(&pem)
+            .map_err(|error| Failure::usage(format!("--authority: {from}: {error}")))?;
+        let name = match &self.tls_name {
+            None => tls::server_name(target),
+            Some(name) => name.clone().try_into().map_err(|_| {
+                Failure::usage(format!(
+                    "--tls-name: found \"{name}\", expected a host name or an IP address"
+                ))
+            })?,
+        };
+        Ok(Some(Believed { config, name }))
     }
 
     fn target(&self, server: Option<&Server>) -> SocketAddr {

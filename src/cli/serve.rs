@@ -3,6 +3,7 @@
 
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,6 +17,7 @@ use serde_json::json;
 
 use super::{
     Exit, Failure, node::input_closes, print, run::deviation, selection::Suites, signal::Stop,
+    sut::take_authority,
 };
 use crate::{
     load::{
@@ -29,10 +31,12 @@ use crate::{
         population::Population,
         trial::Stopped,
     },
+    net::tls::{Card, Tls, TlsError, authority},
     node::{Setup, deviation::Deviation},
     run::parts,
-    spec::{Options, Role},
+    spec::{Options, Role, Worth},
     suite::{Ground, Instance},
+    wire::frame::NodeName,
 };
 
 #[derive(Debug, Args)]
@@ -62,6 +66,14 @@ pub struct Serve {
     /// The seed of everything that is made up
     #[arg(long, default_value_t = 0)]
     seed: u64,
+
+    /// Speak TLS, with a certificate of an authority made now, which the ready line tells
+    #[arg(long)]
+    tls: bool,
+
+    /// Keep that authority in this folder (authority.pem, authority.key), or take the one that is kept there
+    #[arg(long, value_name = "DIR", requires = "tls")]
+    authority: Option<PathBuf>,
 
     /// Break this rule: of those only that are a matter of set-up or policy
     #[arg(long, value_name = "NAME", value_parser = deviation)]
@@ -150,6 +162,8 @@ impl Serve {
         };
         let listeners = Listeners::bind(self.listen, cores.len()).map_err(unavailable)?;
         let addr = listeners.addr()?;
+        let secured = self.secured(addr)?;
+        let authority = secured.as_ref().map(|(_, authority)| authority.as_str());
         let loops = Loops {
             cores,
             clock: Clock::start(),
@@ -157,6 +171,7 @@ impl Serve {
                 pause,
                 every: self.stall_every,
             }),
+            tls: secured.as_ref().map(|(config, _)| config.clone()),
             stop: Arc::new(AtomicBool::new(false)),
             counters: Arc::new(Counters::default()),
         };
@@ -175,7 +190,7 @@ impl Serve {
                 let ready = json!({
                     "role": "tracker", "listen": {"UT": addr.to_string()},
                     "peers": list.tracked(), "swarms": population.swarms, "octets-per-peer": each,
-                    "authentication": "asserted", "loops": loops.cores.len(),
+                    "authentication": "asserted", "loops": loops.cores.len(), "authority": authority,
                 });
                 print(&format!("ready {ready}\n"))?;
                 watch(&loops);
@@ -193,7 +208,7 @@ impl Serve {
                 let ready = json!({
                     "role": self.role.role().word(), "listen": {"DATA_HTTP": addr.to_string()},
                     "contents": library.contents, "size": library.size, "piece": library.piece,
-                    "authentication": "none", "loops": loops.cores.len(),
+                    "authentication": "none", "loops": loops.cores.len(), "authority": authority,
                 });
                 print(&format!("ready {ready}\n"))?;
                 watch(&loops);
@@ -204,6 +219,30 @@ impl Serve {
         stopped.counted = loops.counters.counted();
         print(&format!("stopped {}\n", json!(stopped)))?;
         Ok(Exit::Good)
+    }
+
+    /// What makes connections secure, and the authority that vouches for us as PEM; `None` without TLS.
+    fn secured(
+        &self,
+        addr: SocketAddr,
+    ) -> Result<Option<(Arc<rustls::ServerConfig>, String)>, Failure> {
+        if !self.tls {
+            return Ok(None);
+        }
+        if let Some(folder) = &self.authority {
+            take_authority(folder)?;
+        }
+        let node = NodeName::from("serve");
+        let card = Card {
+            host: "localhost".to_owned(),
+            ip: addr.ip(),
+            worth: Worth::Good,
+        };
+        let fault = |error: TlsError| Failure::new(Exit::Fault, format!("--tls: {error}"));
+        let (authority, _) = authority().map_err(fault)?;
+        let tls = Tls::issued([(node.clone(), card)].into()).map_err(fault)?;
+        let config = tls.acceptor(&node).map_err(fault)?.config().clone();
+        Ok(Some((config, authority)))
     }
 
     /// What the reference node of that role is told.

@@ -377,6 +377,7 @@ mod driven {
                 mix: None,
                 library: Some(library),
                 closed_loop: Some(crowd.clone()),
+                tls: false,
             }
         }
     }

@@ -105,6 +105,9 @@ pub struct Plan {
     /// Of users who wait for answers: then the rates of `profile` are 0, as nothing is due at a time of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_loop: Option<ClosedLoop>,
+    /// Whether all of it was under TLS; octets are counted without it.
+    #[serde(default)]
+    pub tls: bool,
 }
 
 /// What was measured.

@@ -86,6 +86,9 @@ fn planned(plan: &Plan) -> String {
             library.piece, library.contents, library.size
         );
     }
+    if plan.tls {
+        text.push_str("; over TLS");
+    }
     if plan.share.of > 1 {
         let _ = write!(text, "; share {}", plan.share);
     }

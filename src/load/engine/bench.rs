@@ -81,6 +81,10 @@ pub fn run<J: Journey>(
     let duration = plan.profile.duration();
     // Time to connect before the first is due.
     manner.begin = clock.now() + Duration::from_millis(200);
+    if manner.tls.is_some() {
+        // Handshakes take longer than connecting does.
+        manner.begin += Duration::from_millis(5) * plan.connections as u32;
+    }
     let began = clock.calendar + Duration::from_nanos(manner.begin.as_nanos()) + manner.warm_up;
     let began = began
         .duration_since(UNIX_EPOCH)

@@ -3,8 +3,8 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, Read, Write},
-    net::{SocketAddr, TcpStream},
+    io,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,6 +16,7 @@ use std::{
 use bytes::BytesMut;
 
 use super::{
+    channel::{Believed, Channel},
     clock::Clock,
     machine,
     ready::{Event, Interest, Ready},
@@ -34,6 +35,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Manner {
     pub target: SocketAddr,
+    /// TLS, and with whom; plain without it.
+    pub tls: Option<Believed>,
     /// Connections of a lane.
     pub connections: usize,
     /// Questions on their way on one connection.
@@ -116,7 +119,7 @@ struct Running<'m, J: Journey> {
 
 struct Connection<A> {
     /// `None`: it could not be made again, and is tried later.
-    stream: Option<TcpStream>,
+    stream: Option<Channel>,
     input: BytesMut,
     out: Vec<u8>,
     flights: VecDeque<Flight<A>>,
@@ -167,9 +170,7 @@ impl<'m, J: Journey> Running<'m, J> {
     }
 
     fn connect(&mut self, index: usize) -> io::Result<()> {
-        let stream = TcpStream::connect_timeout(&self.manner.target, Duration::from_secs(1))?;
-        stream.set_nonblocking(true)?;
-        stream.set_nodelay(true)?;
+        let stream = Channel::connect(&self.manner.target, self.manner.tls.as_ref())?;
         self.ready.add(&stream, index as u64, Interest::Read)?;
         let connection = &mut self.connections[index];
         connection.stream = Some(stream);
@@ -337,7 +338,10 @@ impl<'m, J: Journey> Running<'m, J> {
             }
         }
         connection.out.drain(..written);
-        let waits = !connection.out.is_empty();
+        let Ok(is_flushed) = stream.flush() else {
+            return self.broken(index);
+        };
+        let waits = !connection.out.is_empty() || !is_flushed;
         if waits != connection.is_waiting_to_write {
             connection.is_waiting_to_write = waits;
             let interest = if waits {

@@ -3,6 +3,7 @@
 //! other and collects what [`super::trial`] needs.
 
 pub mod bench;
+pub mod channel;
 pub mod child;
 pub mod clock;
 pub mod generate;

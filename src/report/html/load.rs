@@ -48,6 +48,9 @@ pub fn page(trial: &Trial, record: Option<&Record>) -> String {
             escape(&crowd.caveat)
         );
     }
+    if trial.plan.tls {
+        page.push_str("<p class=\"note\">over TLS; octets are counted without it</p>\n");
+    }
     page.push_str(&reasons(trial));
     if let (Outcome::Measured, Some(figures)) = (trial.outcome, &trial.figures) {
         page.push_str(&measured(trial, figures));
@@ -457,6 +460,7 @@ mod tests {
                 mix: None,
                 library: None,
                 closed_loop: None,
+                tls: false,
             },
             outcome,
             broken: Vec::new(),

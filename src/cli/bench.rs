@@ -1,6 +1,7 @@
 //! `bench`: one measurement of the tracker path or the chunk path, along a profile.
 
 use std::{
+    collections::BTreeSet,
     io::{IsTerminal, Write},
     net::{SocketAddr, ToSocketAddrs},
     path::{Path, PathBuf},
@@ -9,7 +10,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use clap::{Args, ValueEnum};
+use clap::{ArgMatches, Args, Id, ValueEnum, parser::ValueSource};
 
 use super::{
     Exit, Failure, runs, runs_folder,
@@ -28,6 +29,7 @@ use crate::{
             machine,
             metrics::Metrics,
         },
+        file::LoadFile,
         journey::Journey,
         log,
         profile::{Profile, Shape},
@@ -73,6 +75,14 @@ pub struct Bench {
 
     #[command(flatten)]
     limits: Limits,
+
+    /// Take what is not given here from this file: rate, shape, duration, mix, thresholds and more
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
+
+    /// The arguments that were typed: they come before what the file says.
+    #[arg(skip)]
+    typed: BTreeSet<String>,
 }
 
 /// What fails a measurement with exit code 5.
@@ -96,13 +106,28 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What is not limited may be anything.
-    pub fn goal(&self) -> Goal {
-        Goal {
+    /// What is not limited may be anything; `None` if nothing is limited.
+    pub fn goal(&self) -> Option<Goal> {
+        let goal = Goal {
             inadequate: self.objective.map_or(1.0, |percent| percent / 100.0),
             p50: self.p50,
             p99: self.p99,
             p999: self.p999,
+        };
+        let limits = [self.objective, self.p50, self.p99, self.p999];
+        (limits != [None; 4]).then_some(goal)
+    }
+
+    /// The same, and what a file says where nothing is said here.
+    fn or(self, file: Option<Goal>) -> Limits {
+        let of = |limit: fn(&Goal) -> Option<f64>| file.as_ref().and_then(limit);
+        // A share of all is no limit.
+        let objective = |goal: &Goal| (goal.inadequate < 1.0).then_some(goal.inadequate * 100.0);
+        Limits {
+            objective: self.objective.or(of(objective)),
+            p50: self.p50.or(of(|goal| goal.p50)),
+            p99: self.p99.or(of(|goal| goal.p99)),
+            p999: self.p999.or(of(|goal| goal.p999)),
         }
     }
 }
@@ -195,6 +220,14 @@ pub struct LoadArgs {
     #[arg(skip)]
     pub draw: u64,
 
+    /// What the measurement is held to.
+    #[arg(skip)]
+    goal: Option<Goal>,
+
+    /// Which questions a tracker is asked, in percent; the rest are peer lists [default: report=25,join=6,leave=4]
+    #[arg(long, value_name = "KIND=N,…", value_parser = questions)]
+    questions: Option<Mix>,
+
     /// Take this part of the arrivals: several generators with the same arguments make up the whole
     #[arg(long, value_name = "K/N", default_value = "1/1")]
     share: Share,
@@ -270,7 +303,82 @@ enum LawWord {
 struct Rates(f64, f64);
 
 impl Bench {
-    pub fn run(self) -> Result<Exit, Failure> {
+    /// Which arguments were typed.
+    pub fn given(&mut self, matches: &ArgMatches) {
+        let typed = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let ids = matches.ids().map(Id::as_str);
+        self.typed = ids.filter(typed).map(str::to_owned).collect();
+    }
+
+    /// Takes over what a file says and nobody typed.
+    fn take(&mut self, path: &Path) -> Result<(), Failure> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Failure::usage(format!("{name}: {error}")))?;
+        let file =
+            LoadFile::parse(&name, &text).map_err(|mistakes| Failure::usage(mistakes.styled()))?;
+        let own = match self.load.path {
+            LoadPath::Tracker => "tracker",
+            LoadPath::Chunks => "chunks",
+        };
+        if let Some(path) = file.path.filter(|path| path.word() != own) {
+            return Err(Failure::usage(format!(
+                "{name}: found path = \"{}\", expected \"{own}\", which is to be measured: peerproof bench {} --profile {name}",
+                path.word(),
+                path.word()
+            )));
+        }
+        let typed = std::mem::take(&mut self.typed);
+        let take = |id: &str| !typed.contains(id);
+        fn set<T>(is_free: bool, into: &mut T, value: Option<T>) {
+            if let (true, Some(value)) = (is_free, value) {
+                *into = value;
+            }
+        }
+        let load = &mut self.load;
+        let rates = file.rate.map(|(from, to)| Rates(from, to));
+        let shape = file.shape.map(|shape| match shape {
+            Shape::Constant => ShapeWord::Constant,
+            Shape::Ramp => ShapeWord::Ramp,
+            Shape::Steps => ShapeWord::Steps,
+            Shape::Soak => ShapeWord::Soak,
+            Shape::FlashCrowd => ShapeWord::FlashCrowd,
+        });
+        let law = file.law.map(|law| match law {
+            Law::Poisson => LawWord::Poisson,
+            Law::Constant => LawWord::Constant,
+        });
+        set(take("rate"), &mut self.rate, rates);
+        set(take("shape"), &mut self.shape, shape);
+        set(take("law"), &mut load.law, law);
+        set(take("duration"), &mut self.duration, file.duration);
+        set(take("warm_up"), &mut load.warm_up, file.warm_up);
+        set(take("seed"), &mut load.seed, file.seed);
+        set(take("connections"), &mut load.connections, file.connections);
+        set(take("pipeline"), &mut load.pipeline, file.pipeline);
+        set(take("limit"), &mut load.limit, file.limit);
+        set(take("patience"), &mut load.patience, file.patience);
+        set(take("read_whole"), &mut load.read_whole, file.read_whole);
+        set(take("peers"), &mut load.filled.peers, file.peers);
+        set(
+            take("swarms"),
+            &mut load.filled.swarms,
+            file.swarms.map(Some),
+        );
+        set(take("track_timer"), &mut load.track_timer, file.track_timer);
+        set(take("questions"), &mut load.questions, file.mix.map(Some));
+        set(take("contents"), &mut load.library.contents, file.contents);
+        set(take("size"), &mut load.library.size, file.size);
+        set(take("piece"), &mut load.library.piece, file.piece);
+        self.limits = self.limits.or(file.goal);
+        Ok(())
+    }
+
+    pub fn run(mut self) -> Result<Exit, Failure> {
+        if let Some(path) = self.profile.clone() {
+            self.take(&path)?;
+        }
+        self.load.goal = self.limits.goal();
         let shape = match self.shape {
             ShapeWord::Constant => Shape::Constant,
             ShapeWord::Ramp => Shape::Ramp,
@@ -313,7 +421,7 @@ impl Bench {
         if stop.is_asked() {
             return Ok(Exit::Interrupted);
         }
-        judged(&trial, &self.limits.goal())
+        judged(&trial)
     }
 
     fn folder(&self) -> Result<PathBuf, Failure> {
@@ -348,12 +456,18 @@ pub fn exit_of(trial: &Trial) -> Exit {
     }
 }
 
-/// The same, held to limits; what is missed is told.
-pub fn judged(trial: &Trial, goal: &Goal) -> Result<Exit, Failure> {
+/// The same, held to the limits of its plan; whether they hold is told.
+pub fn judged(trial: &Trial) -> Result<Exit, Failure> {
     let exit = exit_of(trial);
     let figures = trial.figures.as_ref().filter(|_| exit == Exit::Good);
-    match figures.and_then(|figures| goal.missed_by(figures)) {
-        None => Ok(exit),
+    let Some((figures, goal)) = figures.zip(trial.plan.goal) else {
+        return Ok(exit);
+    };
+    match goal.missed_by(figures) {
+        None => {
+            tell(&format!("held             {goal}\n"))?;
+            Ok(exit)
+        }
         Some(by) => {
             tell(&format!("missed           {by}; to hold: {goal}\n"))?;
             Ok(Exit::GateFailed)
@@ -381,7 +495,7 @@ impl LoadArgs {
         match self.path {
             LoadPath::Tracker => {
                 let population = self.filled.population(self.seed);
-                let mix = Mix::default();
+                let mix = self.questions.unwrap_or_default();
                 let due = times(&profile, self.law(), self.times_seed());
                 let timer = Duration::from_secs(self.track_timer.into());
                 let (lanes, visitors) = self.dealt(
@@ -545,6 +659,7 @@ impl LoadArgs {
             mix: None,
             library: None,
             closed_loop: None,
+            goal: self.goal,
             tls: self.tls,
         }
     }
@@ -704,6 +819,31 @@ pub fn addr(text: &str) -> Result<SocketAddr, String> {
     let wrong = || format!("found \"{text}\", expected an address such as 127.0.0.1:8080");
     let mut found = text.to_socket_addrs().map_err(|_| wrong())?;
     found.next().ok_or_else(wrong)
+}
+
+/// `report=25,join=6,leave=4`; what is not named stays as it is usual.
+fn questions(text: &str) -> Result<Mix, String> {
+    let wrong = || {
+        format!(
+            "found \"{text}\", expected percents such as report=25,join=6,leave=4, together at most 100"
+        )
+    };
+    let mut mix = Mix::default();
+    for part in text.split(',') {
+        let (kind, percent) = part.split_once('=').ok_or_else(wrong)?;
+        let into = match kind.trim() {
+            "report" => &mut mix.report,
+            "join" => &mut mix.join,
+            "leave" => &mut mix.leave,
+            _ => return Err(wrong()),
+        };
+        let percent: u8 = percent.trim().parse().map_err(|_| wrong())?;
+        *into = percent.into();
+    }
+    match mix.report + mix.join + mix.leave {
+        0..=100 => Ok(mix),
+        _ => Err(wrong()),
+    }
 }
 
 fn rates(text: &str) -> Result<Rates, String> {

@@ -54,6 +54,13 @@ impl Gate {
             ));
         }
         let now = Baseline::of(&trials).map_err(Failure::usage)?;
+        let missed = missed(&trials);
+        for by in &missed {
+            tell(by)?;
+        }
+        if !missed.is_empty() {
+            return Ok(Exit::GateFailed);
+        }
         if self.record {
             if let Some(folder) = self.baseline.parent() {
                 fs::create_dir_all(folder)?;
@@ -79,6 +86,18 @@ impl Gate {
             () => Exit::Good,
         })
     }
+}
+
+/// Which measurements miss what their own plan holds them to: what a profile says under thresholds.
+fn missed(trials: &[Trial]) -> Vec<String> {
+    let missed = trials.iter().zip(1..).filter_map(|(trial, number)| {
+        let (figures, goal) = trial.figures.as_ref().zip(trial.plan.goal)?;
+        let by = goal.missed_by(figures)?;
+        Some(format!(
+            "measurement {number}: missed {by}; to hold: {goal}\n"
+        ))
+    });
+    missed.collect()
 }
 
 fn read<T: serde::de::DeserializeOwned>(file: &Path) -> Result<T, Failure> {

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     Exit, Failure,
-    bench::{Drawn, draw, exit_of, new_folder},
+    bench::{Drawn, draw, judged, new_folder},
     tell,
 };
 use crate::{
@@ -50,7 +50,7 @@ impl Merge {
         draw(&trial, &out, &self.report)?;
         tell(&drawing::text(&trial, None))?;
         tell(&format!("{}\n", out.join("bench.json").display()))?;
-        Ok(exit_of(&trial))
+        judged(&trial)
     }
 }
 

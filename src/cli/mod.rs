@@ -41,7 +41,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use exit::{Exit, TABLE as EXITS};
 
@@ -49,8 +49,9 @@ use crate::report::ladder::Charset;
 
 /// The whole program: arguments in, exit code out.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match cli.command.run() {
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match cli.command.with_what_was_given(&matches).run() {
         Ok(exit) => exit.into(),
         Err(failure) => {
             // If standard error is gone, the exit code still speaks.
@@ -118,6 +119,14 @@ enum Command {
 }
 
 impl Command {
+    /// The command, knowing which of its arguments were typed.
+    fn with_what_was_given(mut self, matches: &ArgMatches) -> Command {
+        if let (Command::Bench(bench), Some(given)) = (&mut self, matches.subcommand()) {
+            bench.given(given.1);
+        }
+        self
+    }
+
     fn run(self) -> Result<Exit, Failure> {
         match self {
             Command::Run(command) => command.run(),

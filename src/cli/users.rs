@@ -242,7 +242,7 @@ mod driven {
             if stop.is_asked() {
                 return Ok(Exit::Interrupted);
             }
-            judged(&trial, &self.limits.goal())
+            judged(&trial)
         }
 
         fn check(&self) -> Result<(), Failure> {
@@ -377,6 +377,7 @@ mod driven {
                 mix: None,
                 library: Some(library),
                 closed_loop: Some(crowd.clone()),
+                goal: self.limits.goal(),
                 tls: false,
             }
         }

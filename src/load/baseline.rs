@@ -167,6 +167,7 @@ fn neutral(plan: &Plan) -> Plan {
     Plan {
         share: Share::ALL,
         seed: 0,
+        goal: None,
         ..plan.clone()
     }
 }

@@ -236,6 +236,7 @@ mod tests {
                 mix: None,
                 library: None,
                 closed_loop: None,
+                goal: None,
                 tls: false,
             },
             outcome: Outcome::Measured,

@@ -9,6 +9,7 @@
 pub mod baseline;
 pub mod chunks;
 pub mod engine;
+pub mod file;
 pub mod journey;
 pub mod log;
 pub mod merge;
@@ -19,5 +20,6 @@ pub mod schedule;
 pub mod search;
 pub mod tracker;
 pub mod trial;
+pub mod units;
 pub mod users;
 pub mod validity;

@@ -14,6 +14,7 @@ use super::{
     profile::Profile,
     record::{Counts, Interval},
     schedule::{Law, Share},
+    search::Goal,
     tracker::Mix,
     users::ClosedLoop,
     validity::{Allowed, Broken, Evidence},
@@ -105,6 +106,9 @@ pub struct Plan {
     /// Of users who wait for answers: then the rates of `profile` are 0, as nothing is due at a time of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_loop: Option<ClosedLoop>,
+    /// What it was held to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goal: Option<Goal>,
     /// Whether all of it was under TLS; octets are counted without it.
     #[serde(default)]
     pub tls: bool,

@@ -460,6 +460,7 @@ mod tests {
                 mix: None,
                 library: None,
                 closed_loop: None,
+                goal: None,
                 tls: false,
             },
             outcome,

@@ -232,6 +232,10 @@ pub struct LoadArgs {
     #[arg(long, value_name = "K/N", default_value = "1/1")]
     share: Share,
 
+    /// Begin when the calendar shows so many seconds since 1970: several generators begin together
+    #[arg(long, value_name = "SECONDS")]
+    at: Option<u64>,
+
     /// Ask for so long before anything is measured
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = time)]
     warm_up: Duration,
@@ -359,6 +363,7 @@ impl Bench {
         set(take("limit"), &mut load.limit, file.limit);
         set(take("patience"), &mut load.patience, file.patience);
         set(take("read_whole"), &mut load.read_whole, file.read_whole);
+        set(take("allowed_lag"), &mut load.allowed_lag, file.allowed_lag);
         set(take("peers"), &mut load.filled.peers, file.peers);
         set(
             take("swarms"),
@@ -583,6 +588,9 @@ impl LoadArgs {
             manner,
             server,
             server_pid: self.target_pid,
+            at: self
+                .at
+                .map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds)),
         };
         let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
         let (asked, ended) = (stop.clone(), over.clone());

@@ -34,6 +34,8 @@ pub struct LoadFile {
     pub limit: Option<Duration>,
     pub patience: Option<Duration>,
     pub read_whole: Option<u64>,
+    /// How late questions may leave before there is no figure.
+    pub allowed_lag: Option<Duration>,
     /// Of the tracker path.
     pub peers: Option<u32>,
     pub swarms: Option<u32>,
@@ -100,6 +102,7 @@ impl LoadFile {
             limit: root.get("limit").and_then(|v| parsed(&v, time)),
             patience: root.get("patience").and_then(|v| parsed(&v, time)),
             read_whole: root.get("read-whole").and_then(|v| within(&v, 1, i64::MAX)),
+            allowed_lag: root.get("allowed-lag").and_then(|v| parsed(&v, time)),
             ..LoadFile::default()
         };
         if let Some(value) = root.get("duration")
@@ -324,6 +327,7 @@ pub fn schema() -> Json {
         may("limit", time()),
         may("patience", time()),
         may("read-whole", whole(1)),
+        may("allowed-lag", time()),
         may("population", population),
         may("library", library),
         may("thresholds", thresholds),

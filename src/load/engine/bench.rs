@@ -11,7 +11,7 @@ use std::{
         mpsc::{self, RecvTimeoutError},
     },
     thread,
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use super::{
@@ -45,6 +45,8 @@ pub struct Bench<J: Journey> {
     pub server: Option<Server>,
     /// Of a server that somebody else started here.
     pub server_pid: Option<u32>,
+    /// When to begin, so that several generators begin together; as soon as may be without it.
+    pub at: Option<SystemTime>,
 }
 
 /// What is told while it runs.
@@ -74,6 +76,7 @@ pub fn run<J: Journey>(
         mut manner,
         server,
         server_pid,
+        at,
     } = bench;
     let stop = manner.stop.clone();
     let clock = manner.clock;
@@ -84,6 +87,16 @@ pub fn run<J: Journey>(
     if manner.tls.is_some() {
         // Handshakes take longer than connecting does.
         manner.begin += Duration::from_millis(5) * plan.connections as u32;
+    }
+    if let Some(at) = at {
+        let begin = At::ZERO + at.duration_since(clock.calendar).unwrap_or_default();
+        if begin < manner.begin {
+            let late = manner.begin.since(begin).as_secs_f64();
+            return Err(io::Error::other(format!(
+                "--at: found a time {late:.1} s too early, expected one that leaves time to prepare"
+            )));
+        }
+        manner.begin = begin;
     }
     let began = clock.calendar + Duration::from_nanos(manner.begin.as_nanos()) + manner.warm_up;
     let began = began

@@ -13,16 +13,16 @@ use std::{
 use clap::{ArgMatches, Args, Id, ValueEnum, parser::ValueSource};
 
 use super::{
-    Exit, Failure, runs, runs_folder,
+    Exit, Failure, make_folder, runs, runs_folder,
     serve::{Filled, LibraryArgs, time},
     signal::Stop,
-    tell,
+    tell, write_file,
 };
 use crate::{
     load::{
         chunks::{self, ChunkJourney},
         engine::{
-            bench::{Bench as Measurement, Live, clock_and_stop, run},
+            bench::{Bench as Measurement, Live, LogFailed, clock_and_stop, run},
             channel::Believed,
             child::Server,
             generate::Manner,
@@ -147,8 +147,7 @@ pub fn draw(trial: &Trial, folder: &Path, wanted: &[Drawn]) -> Result<(), Failur
     let log = std::fs::read_to_string(folder.join("intervals.hlog"));
     let record = log.ok().and_then(|text| log::read(&text).ok());
     let page = html::load::page(trial, record.as_ref());
-    std::fs::write(folder.join("report.html"), page)?;
-    Ok(())
+    write_file(&folder.join("report.html"), page)
 }
 
 /// What every load is told.
@@ -419,7 +418,7 @@ impl Bench {
         })?;
         line.clear();
         let text = serde_json::to_string_pretty(&trial).map_err(std::io::Error::from)?;
-        std::fs::write(out.join("bench.json"), text + "\n")?;
+        write_file(&out.join("bench.json"), text + "\n")?;
         draw(&trial, &out, &self.report)?;
         tell(&drawing::text(&trial, stopped.as_ref()))?;
         tell(&format!("{}\n", out.join("bench.json").display()))?;
@@ -441,7 +440,7 @@ pub fn new_folder(out: Option<&PathBuf>, what: &str) -> Result<PathBuf, Failure>
         None => runs_folder().join(format!("{what}-{}", moment::stamp(now_millis() / 1000))),
     };
     runs::refuse_taken(&out)?;
-    std::fs::create_dir_all(&out)?;
+    make_folder(&out)?;
     Ok(out)
 }
 
@@ -477,6 +476,14 @@ pub fn judged(trial: &Trial) -> Result<Exit, Failure> {
             tell(&format!("missed           {by}; to hold: {goal}\n"))?;
             Ok(Exit::GateFailed)
         }
+    }
+}
+
+/// Why nothing was measured: of our own log, or of the target.
+pub fn not_measured(target: &dyn std::fmt::Display, error: &std::io::Error) -> Failure {
+    match error.get_ref().is_some_and(|inner| inner.is::<LogFailed>()) {
+        true => Failure::new(Exit::Fault, error.to_string()),
+        false => Failure::new(Exit::Unavailable, format!("{target}: {error}")),
     }
 }
 
@@ -604,7 +611,7 @@ impl LoadArgs {
         });
         let result = run(bench, journey, log, live);
         over.store(true, Ordering::Relaxed);
-        result.map_err(|error| Failure::new(Exit::Unavailable, format!("{target}: {error}")))
+        result.map_err(|error| not_measured(&target, &error))
     }
 
     /// The same load, and before it the warm-up at its first rate.

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Exit, Failure, tell};
+use super::{Exit, Failure, make_folder, tell, write_file};
 use crate::{
     load::{
         baseline::{Baseline, Compare as Verdict},
@@ -63,10 +63,10 @@ impl Gate {
         }
         if self.record {
             if let Some(folder) = self.baseline.parent() {
-                fs::create_dir_all(folder)?;
+                make_folder(folder)?;
             }
             let text = serde_json::to_string_pretty(&now).map_err(std::io::Error::from)?;
-            fs::write(&self.baseline, text + "\n")?;
+            write_file(&self.baseline, text + "\n")?;
             tell(&format!("{}\n", self.baseline.display()))?;
             return Ok(Exit::Good);
         }

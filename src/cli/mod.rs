@@ -37,7 +37,7 @@ mod users;
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -204,6 +204,18 @@ impl From<io::Error> for Failure {
         };
         Failure::new(exit, error.to_string())
     }
+}
+
+/// Writes a file; an error names it.
+fn write_file(path: &Path, content: impl AsRef<[u8]>) -> Result<(), Failure> {
+    std::fs::write(path, content)
+        .map_err(|error| Failure::new(Exit::Fault, format!("{}: {error}", path.display())))
+}
+
+/// Makes a folder and those above it; an error names it.
+fn make_folder(path: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(path)
+        .map_err(|error| Failure::new(Exit::Fault, format!("{}: {error}", path.display())))
 }
 
 /// Prints to standard output, with colours where they are wanted.

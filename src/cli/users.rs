@@ -157,9 +157,9 @@ mod driven {
     use super::*;
     use crate::{
         cli::{
-            bench::{LiveLine, draw, judged, new_folder},
+            bench::{LiveLine, draw, judged, new_folder, not_measured},
             signal::Stop,
-            tell,
+            tell, write_file,
         },
         load::{
             chunks::Library,
@@ -231,11 +231,10 @@ mod driven {
             let result = users::run(measured, Some(&log), |live| line.show(live));
             over.store(true, Ordering::Relaxed);
             line.clear();
-            let (trial, stopped) = result.map_err(|error| {
-                Failure::new(Exit::Unavailable, format!("{tracker}, {edge}: {error}"))
-            })?;
+            let target = format!("{tracker}, {edge}");
+            let (trial, stopped) = result.map_err(|error| not_measured(&target, &error))?;
             let text = serde_json::to_string_pretty(&trial).map_err(std::io::Error::from)?;
-            std::fs::write(out.join("bench.json"), text + "\n")?;
+            write_file(&out.join("bench.json"), text + "\n")?;
             draw(&trial, &out, &self.report)?;
             tell(&drawing::text(&trial, stopped.first()))?;
             tell(&format!("{}\n", out.join("bench.json").display()))?;

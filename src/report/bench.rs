@@ -235,6 +235,17 @@ pub fn found(what: &str, found: &Found) -> String {
             )
         }
         End::AtLeast { rate } => format!("at least {rate:.0}/s, the largest rate tried"),
+        End::Interrupted { holds, missed } => {
+            let held = match holds {
+                Some(rate) => format!("a trial held at {rate:.0}/s"),
+                None => "no trial held".to_owned(),
+            };
+            let missed = match missed {
+                Some(rate) => format!("one missed the goal at {rate:.0}/s"),
+                None => "none missed the goal".to_owned(),
+            };
+            format!("INTERRUPTED: {held}, {missed}; this is no capacity")
+        }
         End::Below { rate, by } => format!("below {rate:.0}/s, which missed by {by}"),
         End::Unmeasurable { holds, rate, why } => {
             let holds = holds.map_or("nothing holds below it".to_owned(), |rate| {

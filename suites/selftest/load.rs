@@ -549,6 +549,71 @@ fn a_search_ends_with_a_capacity_or_says_why_not() {
 }
 
 #[test]
+fn a_search_that_is_interrupted_keeps_its_trials() {
+    let folder = Folder::new("search-interrupted");
+    let args = [
+        "search",
+        "tracker",
+        "--from",
+        "20",
+        "--to",
+        "1000",
+        "--short",
+        "1s",
+        "--warm-up",
+        "100ms",
+        "--peers",
+        "2000",
+        "--out",
+        "out",
+    ];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_peerproof"))
+        .args(args)
+        .args(PATIENT)
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The first trial is told; then there is something to keep.
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut said = String::new();
+    out.read_line(&mut said).unwrap();
+    let pid = child.id().to_string();
+    let killed = Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    assert!(killed.success());
+    out.read_to_string(&mut said).unwrap();
+    assert_eq!(Some(130), child.wait().unwrap().code(), "{said}");
+    assert!(said.contains("INTERRUPTED: "), "{said}");
+    let text = fs::read_to_string(folder.path().join("out/search.json")).unwrap();
+    let searched: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let capacity = &searched["capacity"];
+    assert!(
+        capacity["end"]["interrupted"].is_object(),
+        "{}",
+        capacity["end"]
+    );
+    assert!(!capacity["trials"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_named() {
+    let folder = Folder::new("unwritable");
+    fs::write(folder.path().join("file"), "").unwrap();
+    let args = ["tracker", "--out", "file/out"];
+    for command in ["bench", "search"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_peerproof"))
+            .arg(command)
+            .args(args)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert_eq!(Some(70), output.status.code(), "{command}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("file/out: "), "{said}");
+    }
+}
+
+#[test]
 fn what_was_seen_so_far_is_told_and_drawn() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap();

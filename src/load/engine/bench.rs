@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     io::Write,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -266,14 +266,34 @@ impl Watched {
     }
 }
 
+/// The interval log cannot be written: no fault of whoever is asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {error}", .path.display())]
+pub struct LogFailed {
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl LogFailed {
+    fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + use<> {
+        let path = path.to_owned();
+        move |error| {
+            io::Error::other(LogFailed {
+                path: path.clone(),
+                error,
+            })
+        }
+    }
+}
+
 /// The seconds of all lanes. Those that nothing can come to any more are written and forgotten, so that a long
 /// run needs no more memory than a short one.
 pub(super) struct Collected {
     open: Record,
     pub(super) total: Interval,
     pub(super) timeline: Vec<Second>,
-    log: Option<(fs::File, std::path::PathBuf)>,
-    to: Option<std::path::PathBuf>,
+    log: Option<(fs::File, PathBuf)>,
+    to: Option<PathBuf>,
 }
 
 impl Collected {
@@ -281,8 +301,10 @@ impl Collected {
         let log = match log_to {
             Some(path) => {
                 let partial = path.with_extension("partial");
-                let mut file = fs::File::create(&partial)?;
-                file.write_all(log::head(began).as_bytes())?;
+                let failed = LogFailed::at(&partial);
+                let mut file = fs::File::create(&partial).map_err(&failed)?;
+                file.write_all(log::head(began).as_bytes())
+                    .map_err(&failed)?;
                 Some((file, partial))
             }
             None => None,
@@ -311,8 +333,9 @@ impl Collected {
             }
             let (second, interval) = entry.remove_entry();
             self.timeline.push(Second::of(second, &interval));
-            if let Some((file, _)) = &mut self.log {
-                file.write_all(log::lines(second, &interval).as_bytes())?;
+            if let Some((file, path)) = &mut self.log {
+                file.write_all(log::lines(second, &interval).as_bytes())
+                    .map_err(LogFailed::at(path))?;
             }
         }
         Ok(())
@@ -336,9 +359,10 @@ impl Collected {
             return Ok(());
         };
         match outcome {
-            Outcome::Measured => fs::rename(partial, to),
-            Outcome::Invalid | Outcome::Wrong => fs::remove_file(partial),
+            Outcome::Measured => fs::rename(&partial, to),
+            Outcome::Invalid | Outcome::Wrong => fs::remove_file(&partial),
         }
+        .map_err(LogFailed::at(&partial))
     }
 }
 

@@ -402,6 +402,7 @@ impl Bench {
             ));
         }
         self.load.check_cores()?;
+        check_open_files(self.load.connections.into())?;
         let profile = Profile::new(shape, self.rate.0, self.rate.1, self.duration);
         let out = self.folder()?;
         let stop = Stop::on_signals();
@@ -795,6 +796,23 @@ impl LoadArgs {
             .expect("without a target there is a server")
     }
 }
+
+/// Whether so many connections may be open here, beside what else is.
+pub fn check_open_files(connections: u64) -> Result<(), Failure> {
+    let (allowed, needed) = (machine::open_files(), connections + OTHER_FILES);
+    match allowed >= needed {
+        true => Ok(()),
+        false => Err(Failure::new(
+            Exit::Unavailable,
+            format!(
+                "found at most {allowed} open files allowed, expected {needed} for {connections} connections: raise the limit (ulimit -Hn), or take fewer"
+            ),
+        )),
+    }
+}
+
+/// Files that are open beside connections.
+const OTHER_FILES: u64 = 64;
 
 /// One line that is written over, on a terminal.
 pub struct LiveLine {

@@ -162,6 +162,8 @@ impl Serve {
         let unavailable = |error: std::io::Error| {
             Failure::new(Exit::Unavailable, format!("{}: {error}", self.listen))
         };
+        // As many connections as the machine lets us have.
+        machine::open_files();
         let listeners = Listeners::bind(self.listen, cores.len()).map_err(unavailable)?;
         let addr = listeners.addr()?;
         let secured = self.secured(addr)?;

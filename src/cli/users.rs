@@ -157,7 +157,7 @@ mod driven {
     use super::*;
     use crate::{
         cli::{
-            bench::{LiveLine, draw, judged, new_folder, not_measured},
+            bench::{LiveLine, check_open_files, draw, judged, new_folder, not_measured},
             signal::Stop,
             tell, write_file,
         },
@@ -266,6 +266,7 @@ mod driven {
                     self.track_timer
                 )));
             }
+            check_open_files(u64::from(self.users) * 2)?;
             let all = machine::cores();
             let mut named = self.cores.iter().chain(&self.server_cores);
             match named.find(|core| !all.contains(core)) {

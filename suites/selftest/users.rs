@@ -194,6 +194,22 @@ mod driven {
     }
 
     #[test]
+    fn more_users_than_may_be_connected_are_refused_before_anything_begins() {
+        let folder = Folder::new("users-files");
+        let program = env!("CARGO_BIN_EXE_peerproof");
+        let script = format!("ulimit -n 100 && exec {program} users --users 50 --out out");
+        let output = Command::new("sh")
+            .args(["-c", &script])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert_eq!(Some(7), output.status.code());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("found at most 100 open files"), "{said}");
+        assert!(!folder.path().join("out").exists());
+    }
+
+    #[test]
     fn whoever_is_not_there_is_not_available() {
         let folder = Folder::new("users-nowhere");
         let nobody = ["--tracker", "127.0.0.1:1", "--edge", "127.0.0.1:1"];

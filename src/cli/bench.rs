@@ -1,10 +1,13 @@
-//! `bench`: one measurement of the tracker path or the chunk path, along a profile.
+//! `bench`: one measurement of the tracker path, the chunk path or call flows, along a profile.
 
 use std::{
     io::{IsTerminal, Write},
     net::{SocketAddr, ToSocketAddrs},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -19,11 +22,13 @@ use super::{
 };
 use crate::{
     load::{
+        call_flow::{self, CallFlow, Callees, Traffic},
         chunks::{self, ChunkJourney},
         engine::{
             bench::{Bench as Measurement, Live, clock_and_stop, run},
             child::Server,
-            generate::Manner,
+            converse::Caller,
+            generate::{Lane, Manner, Part},
             machine,
             metrics::Metrics,
         },
@@ -32,9 +37,10 @@ use crate::{
         profile::{Profile, Shape},
         schedule::{Arrival, Law, Share, times},
         tracker::{self, Mix, TrackerJourney, Visitors},
-        trial::{Outcome, Plan, Stopped, Trial},
+        trial::{CallFlowPlan, Outcome, Over, Plan, Stopped, Trial},
         validity::Allowed,
     },
+    proto::endpoint::{SipTransport, Timers},
     report::{bench as drawing, html, moment},
     time::At,
 };
@@ -173,6 +179,10 @@ pub struct LoadArgs {
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = time)]
     allowed_lag: Duration,
 
+    /// How much of the time a lane of ours may be on its core, in percent, before there is no figure
+    #[arg(long, value_name = "PERCENT", default_value_t = 80.0)]
+    allowed_busy: f64,
+
     /// How much of the time our own server may be without a core, in percent, before there is no figure
     #[arg(long, value_name = "PERCENT", default_value_t = 10.0)]
     allowed_starvation: f64,
@@ -182,6 +192,9 @@ pub struct LoadArgs {
 
     #[command(flatten)]
     library: LibraryArgs,
+
+    #[command(flatten)]
+    call_flow: CallFlowArgs,
 
     /// Seconds after which the tracker forgets a visitor that is silent
     #[arg(long, value_name = "SECONDS", default_value_t = 180, value_parser = clap::value_parser!(u32).range(1..))]
@@ -195,6 +208,43 @@ pub enum LoadPath {
     Tracker,
     /// The chunk path: ranges or whole objects from an Edge Server
     Chunks,
+    /// Call flows by SIP: piece requests, peer lists, status, registrations, and what is refused
+    #[value(name = "callflow")]
+    CallFlow,
+}
+
+/// How call flows are said, and with whom.
+#[derive(Clone, Debug, Args)]
+struct CallFlowArgs {
+    /// What carries the SIP of call flows
+    #[arg(long, value_enum, default_value = "udp")]
+    over: OverWord,
+
+    /// Shares of call flows in percent; the rest ask for pieces. peer-list=0: pieces alone
+    #[arg(long, value_name = "KIND=SHARE,…", default_value_t = Traffic::default())]
+    mix: Traffic,
+
+    /// T1 of call flows: how soon what is not answered over UDP is said again
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = time)]
+    t1: Duration,
+
+    /// Whom call flows ask for pieces
+    #[arg(long, value_name = "URI", default_value = "sip:es1@ims.example")]
+    holder: String,
+
+    /// Whom call flows ask for peers
+    #[arg(
+        long,
+        value_name = "URI",
+        default_value = "sip:tracker@p2pcds.ims.example"
+    )]
+    tracker: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OverWord {
+    Udp,
+    Tcp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -351,7 +401,8 @@ impl LoadArgs {
                     let host = target.to_string();
                     TrackerJourney::new(population, &host, visitors.clone(), timer, &run_id)
                 };
-                self.measure(plan, lanes, target, server, journey, log, stop, live)
+                let lanes = self.lanes(&cores, lanes, journey);
+                self.measure(plan, lanes, target, server, log, stop, live)
             }
             LoadPath::Chunks => {
                 let library = self.library.library(self.seed);
@@ -369,7 +420,64 @@ impl LoadArgs {
                     ..self.plan(&profile, &cores, server.as_ref())
                 };
                 let journey = |_| ChunkJourney::new(library, &target.to_string(), digests.clone());
-                self.measure(plan, lanes, target, server, journey, log, stop, live)
+                let lanes = self.lanes(&cores, lanes, journey);
+                self.measure(plan, lanes, target, server, log, stop, live)
+            }
+            LoadPath::CallFlow => {
+                let population = self.filled.population(self.seed);
+                let library = self.library.library(self.seed);
+                let traffic = self.call_flow.mix;
+                let due = times(&profile, self.law(), self.times_seed());
+                let (lanes, _) = self.dealt(
+                    call_flow::plan(due, population, library, traffic),
+                    cores.len(),
+                    |_| false,
+                );
+                let server = self.server(&[
+                    ("--peers", population.peers.to_string()),
+                    ("--swarms", population.swarms.to_string()),
+                    ("--contents", library.contents.to_string()),
+                    ("--size", library.size.to_string()),
+                    ("--piece", library.piece.to_string()),
+                ])?;
+                let target = self.target(server.as_ref());
+                let (transport, over) = match self.call_flow.over {
+                    OverWord::Udp => (SipTransport::Udp, Over::Udp),
+                    OverWord::Tcp => (SipTransport::Tcp, Over::Tcp),
+                };
+                let plan = Plan {
+                    population: Some(population),
+                    library: Some(library),
+                    call_flow: Some(CallFlowPlan {
+                        over,
+                        traffic,
+                        t1: self.call_flow.t1.as_secs_f64(),
+                    }),
+                    ..self.plan(&profile, &cores, server.as_ref())
+                };
+                let run_id = format!("{:x}x{}", now_millis(), self.share.number);
+                let stay_until = Arc::new(AtomicU64::new(u64::MAX));
+                let callees = Callees {
+                    holder: self.call_flow.holder.clone(),
+                    tracker: self.call_flow.tracker.clone(),
+                };
+                let lanes = lanes.into_iter().enumerate();
+                let lanes = lanes.map(|(index, arrivals)| Caller {
+                    arrivals,
+                    flow: CallFlow::new(
+                        population,
+                        library,
+                        callees.clone(),
+                        &run_id,
+                        index as u64,
+                        stay_until.clone(),
+                    ),
+                    core: cores.get(index % cores.len().max(1)).copied(),
+                    transport,
+                    timers: Timers::CORE.with_t1(self.call_flow.t1),
+                });
+                let lanes: Vec<Caller<CallFlow>> = lanes.collect();
+                self.measure(plan, lanes, target, server, log, stop, live)
             }
         }
     }
@@ -378,13 +486,12 @@ impl LoadArgs {
         clippy::too_many_arguments,
         reason = "each is one part of a measurement"
     )]
-    fn measure<J: Journey>(
+    fn measure<P: Part>(
         &self,
         plan: Plan,
-        lanes: Vec<Vec<Arrival<J::Ask>>>,
+        lanes: Vec<P>,
         target: SocketAddr,
         server: Option<Server>,
-        journey: impl Fn(usize) -> J,
         log: Option<&Path>,
         stop: &Stop,
         live: impl FnMut(&Live),
@@ -403,7 +510,7 @@ impl LoadArgs {
             begin: At::ZERO,
             stop: halt.clone(),
         };
-        let bench = Measurement::<J> {
+        let bench = Measurement {
             plan,
             lanes,
             manner,
@@ -420,9 +527,26 @@ impl LoadArgs {
                 thread::sleep(Duration::from_millis(20));
             }
         });
-        let result = run(bench, journey, log, live);
+        let result = run(bench, log, live);
         over.store(true, Ordering::Relaxed);
         result.map_err(|error| Failure::new(Exit::Unavailable, format!("{target}: {error}")))
+    }
+
+    /// A lane for each core, with what it asks.
+    fn lanes<J: Journey>(
+        &self,
+        cores: &[usize],
+        arrivals: Vec<Vec<Arrival<J::Ask>>>,
+        journey: impl Fn(usize) -> J,
+    ) -> Vec<Lane<J>> {
+        let lanes = arrivals.into_iter().enumerate();
+        lanes
+            .map(|(index, arrivals)| Lane {
+                arrivals,
+                journey: journey(index),
+                core: cores.get(index % cores.len().max(1)).copied(),
+            })
+            .collect()
     }
 
     /// The same load, and before it the warm-up at its first rate.
@@ -458,6 +582,7 @@ impl LoadArgs {
             load: match self.path {
                 LoadPath::Tracker => "tracker".to_owned(),
                 LoadPath::Chunks => "chunks".to_owned(),
+                LoadPath::CallFlow => "callflow".to_owned(),
             },
             target: match self.target {
                 Some(addr) => addr.to_string(),
@@ -478,12 +603,14 @@ impl LoadArgs {
             read_whole: self.read_whole,
             allowed: Allowed {
                 lag: self.allowed_lag.as_secs_f64(),
+                busy: self.allowed_busy / 100.0,
                 server_starved: self.allowed_starvation / 100.0,
                 ..Allowed::default()
             },
             population: None,
             mix: None,
             library: None,
+            call_flow: None,
         }
     }
 
@@ -537,6 +664,7 @@ impl LoadArgs {
         let role = match self.path {
             LoadPath::Tracker => "tracker",
             LoadPath::Chunks => "edge-server",
+            LoadPath::CallFlow => "callflow",
         };
         let mut all = vec![role.to_owned()];
         let seed = [

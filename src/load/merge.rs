@@ -229,6 +229,7 @@ mod tests {
                 population: None,
                 mix: None,
                 library: None,
+                call_flow: None,
             },
             outcome: Outcome::Measured,
             broken: Vec::new(),

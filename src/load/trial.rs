@@ -8,12 +8,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    call_flow::Traffic,
     chunks::Library,
     engine::{machine::Used, serve::Counted},
+    flow::Delay,
     population::Population,
     profile::Profile,
     record::{Counts, Interval},
     schedule::{Law, Share},
+    talked::{SessionRatios, Talked},
     tracker::Mix,
     validity::{Allowed, Broken, Evidence},
 };
@@ -72,7 +75,7 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Plan {
-    /// `tracker` or `chunks`.
+    /// `tracker`, `chunks` or `callflow`.
     pub load: String,
     /// Where it was asked, or `serve` for a server of our own.
     pub target: String,
@@ -99,8 +102,28 @@ pub struct Plan {
     /// Of the tracker path.
     pub population: Option<Population>,
     pub mix: Option<Mix>,
-    /// Of the chunk path.
+    /// Of the chunk path, and of call flows.
     pub library: Option<Library>,
+    /// Of call flows.
+    pub call_flow: Option<CallFlowPlan>,
+}
+
+/// How call flows were to be said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct CallFlowPlan {
+    pub over: Over,
+    pub traffic: Traffic,
+    /// T1 of the generator, in seconds; the other timers are in proportion to those of RFC 3261.
+    pub t1: f64,
+}
+
+/// What carries SIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Over {
+    Tcp,
+    Udp,
 }
 
 /// What was measured.
@@ -122,6 +145,12 @@ pub struct Figures {
     pub service: Percentiles,
     /// How late questions were taken up.
     pub lag: Percentiles,
+    /// Of call flows: times within them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub delays: BTreeMap<Delay, Percentiles>,
+    /// Of call flows with sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<SessionRatios>,
     /// By kind of question.
     pub kinds: BTreeMap<String, Kind>,
     /// Second by second.
@@ -213,6 +242,8 @@ pub struct Machine {
 #[serde(rename_all = "kebab-case", default)]
 pub struct Stopped {
     pub counted: Counted,
+    /// Messages of SIP, where it was spoken beside.
+    pub sip: Option<Counted>,
     /// Peers tracked at the end, and those whose track timer fired.
     pub tracked: Option<usize>,
     pub expired: Option<u64>,
@@ -237,6 +268,12 @@ pub fn figures(
         response: Percentiles::of(&total.response),
         service: Percentiles::of(&total.service),
         lag: Percentiles::of(&total.lag),
+        delays: total
+            .delays
+            .iter()
+            .map(|(delay, histogram)| (*delay, Percentiles::of(histogram)))
+            .collect(),
+        sessions: counts.talked.as_ref().and_then(Talked::ratios),
         kinds,
         timeline,
         counts,

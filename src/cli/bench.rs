@@ -1,11 +1,14 @@
-//! `bench`: one measurement of the tracker path or the chunk path, along a profile.
+//! `bench`: one measurement of the tracker path, the chunk path or call flows, along a profile.
 
 use std::{
     collections::BTreeSet,
     io::{IsTerminal, Write},
     net::{SocketAddr, ToSocketAddrs},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -20,12 +23,14 @@ use super::{
 };
 use crate::{
     load::{
+        call_flow::{self, CallFlow, Callees, Traffic},
         chunks::{self, ChunkJourney},
         engine::{
             bench::{Bench as Measurement, Live, LogFailed, clock_and_stop, run},
             channel::Believed,
             child::Server,
-            generate::Manner,
+            converse::Caller,
+            generate::{Lane, Manner, Part},
             machine,
             metrics::Metrics,
         },
@@ -36,10 +41,11 @@ use crate::{
         schedule::{Arrival, Law, Share, times},
         search::Goal,
         tracker::{self, Mix, TrackerJourney, Visitors},
-        trial::{Outcome, Plan, Stopped, Trial},
+        trial::{CallFlowPlan, Outcome, Over, Plan, Stopped, Trial},
         validity::Allowed,
     },
     net::tls,
+    proto::endpoint::{SipTransport, Timers},
     report::{bench as drawing, html, moment},
     time::At,
 };
@@ -255,6 +261,10 @@ pub struct LoadArgs {
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = time)]
     allowed_lag: Duration,
 
+    /// How much of the time a lane of ours may be on its core, in percent, before there is no figure
+    #[arg(long, value_name = "PERCENT", default_value_t = 80.0)]
+    allowed_busy: f64,
+
     /// How much of the time our own server may be without a core, in percent, before there is no figure
     #[arg(long, value_name = "PERCENT", default_value_t = 10.0)]
     allowed_starvation: f64,
@@ -264,6 +274,9 @@ pub struct LoadArgs {
 
     #[command(flatten)]
     library: LibraryArgs,
+
+    #[command(flatten)]
+    call_flow: CallFlowArgs,
 
     /// Seconds after which the tracker forgets a visitor that is silent
     #[arg(long, value_name = "SECONDS", default_value_t = 180, value_parser = clap::value_parser!(u32).range(1..))]
@@ -277,6 +290,43 @@ pub enum LoadPath {
     Tracker,
     /// The chunk path: ranges or whole objects from an Edge Server
     Chunks,
+    /// Call flows by SIP: piece requests, peer lists, status, registrations, and what is refused
+    #[value(name = "callflow")]
+    CallFlow,
+}
+
+/// How call flows are said, and with whom.
+#[derive(Clone, Debug, Args)]
+struct CallFlowArgs {
+    /// What carries the SIP of call flows
+    #[arg(long, value_enum, default_value = "udp")]
+    over: OverWord,
+
+    /// Shares of call flows in percent; the rest ask for pieces. peer-list=0: pieces alone
+    #[arg(long, value_name = "KIND=SHARE,…", default_value_t = Traffic::default())]
+    mix: Traffic,
+
+    /// T1 of call flows: how soon what is not answered over UDP is said again
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = time)]
+    t1: Duration,
+
+    /// Whom call flows ask for pieces
+    #[arg(long, value_name = "URI", default_value = "sip:es1@ims.example")]
+    holder: String,
+
+    /// Whom call flows ask for peers
+    #[arg(
+        long,
+        value_name = "URI",
+        default_value = "sip:tracker@p2pcds.ims.example"
+    )]
+    tracker: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OverWord {
+    Udp,
+    Tcp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -323,6 +373,7 @@ impl Bench {
         let own = match self.load.path {
             LoadPath::Tracker => "tracker",
             LoadPath::Chunks => "chunks",
+            LoadPath::CallFlow => "callflow",
         };
         if let Some(path) = file.path.filter(|path| path.word() != own) {
             return Err(Failure::usage(format!(
@@ -402,6 +453,11 @@ impl Bench {
             ));
         }
         self.load.check_cores()?;
+        if self.load.tls && self.load.path == LoadPath::CallFlow {
+            return Err(Failure::usage(
+                "found --tls and callflow, expected tracker or chunks: SIP is said over UDP and TCP here",
+            ));
+        }
         check_open_files(self.load.connections.into())?;
         let profile = Profile::new(shape, self.rate.0, self.rate.1, self.duration);
         let out = self.folder()?;
@@ -534,8 +590,9 @@ impl LoadArgs {
                     let host = target.to_string();
                     TrackerJourney::new(population, &host, visitors.clone(), timer, &run_id)
                 };
+                let lanes = self.lanes(&cores, lanes, journey);
                 let tls = self.believed(target, server.as_ref())?;
-                self.measure(plan, lanes, target, tls, server, journey, log, stop, live)
+                self.measure(plan, lanes, target, tls, server, log, stop, live)
             }
             LoadPath::Chunks => {
                 let library = self.library.library(self.seed);
@@ -553,8 +610,65 @@ impl LoadArgs {
                     ..self.plan(&profile, &cores, server.as_ref())
                 };
                 let journey = |_| ChunkJourney::new(library, &target.to_string(), digests.clone());
+                let lanes = self.lanes(&cores, lanes, journey);
                 let tls = self.believed(target, server.as_ref())?;
-                self.measure(plan, lanes, target, tls, server, journey, log, stop, live)
+                self.measure(plan, lanes, target, tls, server, log, stop, live)
+            }
+            LoadPath::CallFlow => {
+                let population = self.filled.population(self.seed);
+                let library = self.library.library(self.seed);
+                let traffic = self.call_flow.mix;
+                let due = times(&profile, self.law(), self.times_seed());
+                let (lanes, _) = self.dealt(
+                    call_flow::plan(due, population, library, traffic),
+                    cores.len(),
+                    |_| false,
+                );
+                let server = self.server(&[
+                    ("--peers", population.peers.to_string()),
+                    ("--swarms", population.swarms.to_string()),
+                    ("--contents", library.contents.to_string()),
+                    ("--size", library.size.to_string()),
+                    ("--piece", library.piece.to_string()),
+                ])?;
+                let target = self.target(server.as_ref());
+                let (transport, over) = match self.call_flow.over {
+                    OverWord::Udp => (SipTransport::Udp, Over::Udp),
+                    OverWord::Tcp => (SipTransport::Tcp, Over::Tcp),
+                };
+                let plan = Plan {
+                    population: Some(population),
+                    library: Some(library),
+                    call_flow: Some(CallFlowPlan {
+                        over,
+                        traffic,
+                        t1: self.call_flow.t1.as_secs_f64(),
+                    }),
+                    ..self.plan(&profile, &cores, server.as_ref())
+                };
+                let run_id = format!("{:x}x{}", now_millis(), self.share.number);
+                let stay_until = Arc::new(AtomicU64::new(u64::MAX));
+                let callees = Callees {
+                    holder: self.call_flow.holder.clone(),
+                    tracker: self.call_flow.tracker.clone(),
+                };
+                let lanes = lanes.into_iter().enumerate();
+                let lanes = lanes.map(|(index, arrivals)| Caller {
+                    arrivals,
+                    flow: CallFlow::new(
+                        population,
+                        library,
+                        callees.clone(),
+                        &run_id,
+                        index as u64,
+                        stay_until.clone(),
+                    ),
+                    core: cores.get(index % cores.len().max(1)).copied(),
+                    transport,
+                    timers: Timers::CORE.with_t1(self.call_flow.t1),
+                });
+                let lanes: Vec<Caller<CallFlow>> = lanes.collect();
+                self.measure(plan, lanes, target, None, server, log, stop, live)
             }
         }
     }
@@ -563,14 +677,13 @@ impl LoadArgs {
         clippy::too_many_arguments,
         reason = "each is one part of a measurement"
     )]
-    fn measure<J: Journey>(
+    fn measure<P: Part>(
         &self,
         plan: Plan,
-        lanes: Vec<Vec<Arrival<J::Ask>>>,
+        lanes: Vec<P>,
         target: SocketAddr,
         tls: Option<Believed>,
         server: Option<Server>,
-        journey: impl Fn(usize) -> J,
         log: Option<&Path>,
         stop: &Stop,
         live: impl FnMut(&Live),
@@ -590,7 +703,7 @@ impl LoadArgs {
             begin: At::ZERO,
             stop: halt.clone(),
         };
-        let bench = Measurement::<J> {
+        let bench = Measurement {
             plan,
             lanes,
             manner,
@@ -610,9 +723,26 @@ impl LoadArgs {
                 thread::sleep(Duration::from_millis(20));
             }
         });
-        let result = run(bench, journey, log, live);
+        let result = run(bench, log, live);
         over.store(true, Ordering::Relaxed);
         result.map_err(|error| not_measured(&target, &error))
+    }
+
+    /// A lane for each core, with what it asks.
+    fn lanes<J: Journey>(
+        &self,
+        cores: &[usize],
+        arrivals: Vec<Vec<Arrival<J::Ask>>>,
+        journey: impl Fn(usize) -> J,
+    ) -> Vec<Lane<J>> {
+        let lanes = arrivals.into_iter().enumerate();
+        lanes
+            .map(|(index, arrivals)| Lane {
+                arrivals,
+                journey: journey(index),
+                core: cores.get(index % cores.len().max(1)).copied(),
+            })
+            .collect()
     }
 
     /// The same load, and before it the warm-up at its first rate.
@@ -648,6 +778,7 @@ impl LoadArgs {
             load: match self.path {
                 LoadPath::Tracker => "tracker".to_owned(),
                 LoadPath::Chunks => "chunks".to_owned(),
+                LoadPath::CallFlow => "callflow".to_owned(),
             },
             target: match self.target {
                 Some(addr) => addr.to_string(),
@@ -668,6 +799,7 @@ impl LoadArgs {
             read_whole: self.read_whole,
             allowed: Allowed {
                 lag: self.allowed_lag.as_secs_f64(),
+                busy: self.allowed_busy / 100.0,
                 server_starved: self.allowed_starvation / 100.0,
                 ..Allowed::default()
             },
@@ -677,6 +809,7 @@ impl LoadArgs {
             closed_loop: None,
             goal: self.goal,
             tls: self.tls,
+            call_flow: None,
         }
     }
 
@@ -730,6 +863,7 @@ impl LoadArgs {
         let role = match self.path {
             LoadPath::Tracker => "tracker",
             LoadPath::Chunks => "edge-server",
+            LoadPath::CallFlow => "callflow",
         };
         let mut all = vec![role.to_owned()];
         let seed = [

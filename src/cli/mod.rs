@@ -95,9 +95,9 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Serve one reference node, or the IMS core, on real sockets
     Node(Box<node::Node>),
-    /// Serve a tracker or contents at full speed, on every core
+    /// Serve a tracker, contents or call flows at full speed, on every core
     Serve(Box<serve::Serve>),
-    /// Measure what a tracker or a server of contents carries, at a rate or along a profile
+    /// Measure what a tracker, a server of contents or call flows carry, at a rate or along a profile
     Bench(Box<bench::Bench>),
     /// Measure what users live through who wait for answers: a closed loop
     Users(Box<users::Users>),

@@ -1,4 +1,4 @@
-//! `search`: the capacity of the tracker path or the chunk path.
+//! `search`: the capacity of the tracker path, the chunk path or call flows.
 
 use std::{path::PathBuf, time::Duration};
 

@@ -1,7 +1,8 @@
-//! `serve`: a tracker or contents at full speed, from loops that share a port. The functions that answer are
+//! `serve`: a tracker, contents or call flows at full speed, from loops that share a port. The functions that answer are
 //! those of the reference nodes; what is around them here is as little as can be.
 
 use std::{
+    io,
     net::SocketAddr,
     path::PathBuf,
     sync::{
@@ -28,6 +29,8 @@ use crate::{
             machine::{self, Usage},
             serve::{self, Counters, Listeners, Loops, Stall},
             served::{ContentService, SharedList, TrackerService, shelf_of},
+            speak::{self, SipPorts, Speaker},
+            spoken::CallFlowSpeaker,
         },
         population::Population,
         trial::Stopped,
@@ -38,6 +41,7 @@ use crate::{
     run::parts,
     spec::{Options, Role, Worth},
     suite::{Ground, Instance},
+    trace::ListenTransport,
     wire::frame::NodeName,
 };
 
@@ -50,6 +54,14 @@ pub struct Serve {
     /// Where to listen; port 0 takes a free one, which the ready line tells
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+
+    /// Where to answer SIP too: a tracker on ISC, of the same list; an Edge or Origin Server on Gm
+    #[arg(long, value_name = "ADDR")]
+    sip: Option<SocketAddr>,
+
+    /// T1 of SIP: how soon what is not answered over UDP is said again, and a 64th of how long it is remembered
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = time)]
+    t1: Duration,
 
     /// Cores to run on, one loop each [default: all]
     #[arg(long, value_name = "CORE,…", value_delimiter = ',')]
@@ -77,7 +89,7 @@ pub struct Serve {
     #[arg(long, value_name = "DIR", requires = "tls")]
     authority: Option<PathBuf>,
 
-    /// Break this rule: of those only that are a matter of set-up or policy
+    /// Break this rule: of those only that are a matter of set-up or policy; of holders in call flows, any
     #[arg(long, value_name = "NAME", value_parser = deviation)]
     deviation: Option<&'static Deviation>,
 
@@ -102,6 +114,9 @@ pub enum Served {
     EdgeServer,
     /// An Origin Server: the same
     OriginServer,
+    /// An Edge Server and the Tracker AS by SIP, over UDP and TCP on one port, as a CSCF shows them
+    #[value(name = "callflow")]
+    CallFlow,
 }
 
 /// Who a tracker knows from the beginning.
@@ -159,15 +174,19 @@ impl Serve {
             true => machine::cores(),
             false => self.cores.clone(),
         };
-        let unavailable = |error: std::io::Error| {
-            Failure::new(Exit::Unavailable, format!("{}: {error}", self.listen))
-        };
         // As many connections as the machine lets us have.
         machine::open_files();
-        let listeners = Listeners::bind(self.listen, cores.len()).map_err(unavailable)?;
-        let addr = listeners.addr()?;
-        let secured = self.secured(addr)?;
+        if self.tls && (self.role == Served::CallFlow || self.sip.is_some()) {
+            return Err(Failure::usage(
+                "found --tls and SIP, expected one of them: SIP is said over UDP and TCP here",
+            ));
+        }
+        let secured = self.secured(self.listen)?;
         let authority = secured.as_ref().map(|(_, authority)| authority.as_str());
+        let unavailable =
+            |error: io::Error| Failure::new(Exit::Unavailable, format!("{}: {error}", self.listen));
+        let sip_unavailable =
+            |error: io::Error| Failure::new(Exit::Unavailable, format!("--sip: {error}"));
         let loops = Loops {
             cores,
             clock: Clock::start(),
@@ -179,10 +198,31 @@ impl Serve {
             stop: Arc::new(AtomicBool::new(false)),
             counters: Arc::new(Counters::default()),
         };
-        let setup = self.setup()?;
         let mut stopped = Stopped::default();
+        if self.role == Served::CallFlow {
+            let ports = SipPorts::bind(self.listen, loops.cores.len()).map_err(unavailable)?;
+            self.call_flow(ports, &loops, &mut stopped)?;
+            stopped.counted = loops.counters.counted();
+            print(&format!("stopped {}\n", json!(stopped)))?;
+            return Ok(Exit::Good);
+        }
+        let listeners = Listeners::bind(self.listen, loops.cores.len()).map_err(unavailable)?;
+        let addr = listeners.addr()?;
+        let sip = self
+            .sip
+            .map(|addr| SipPorts::bind(addr, loops.cores.len()))
+            .transpose()
+            .map_err(sip_unavailable)?;
+        let sip_addr = sip.as_ref().map(SipPorts::addr).transpose()?;
+        // What is said by SIP is counted by itself.
+        let sip_loops = Loops {
+            counters: Arc::new(Counters::default()),
+            ..loops.clone()
+        };
+        let setup = self.setup(self.role.role(), self.deviation)?;
         match self.role {
-            Served::Tracker => {
+            // Call flows are served above.
+            Served::Tracker | Served::CallFlow => {
                 let population = self.filled.population(self.seed);
                 let before = Usage::own().unwrap_or_default().memory;
                 let list = Arc::new(SharedList::filled(&setup, &population));
@@ -192,7 +232,7 @@ impl Serve {
                     .saturating_sub(before);
                 let each = taken / u64::from(population.peers.max(1));
                 let ready = json!({
-                    "role": "tracker", "listen": {"UT": addr.to_string()},
+                    "role": "tracker", "listen": {"UT": addr.to_string()}, "sip": sip_addr,
                     "peers": list.tracked(), "swarms": population.swarms, "octets-per-peer": each,
                     "authentication": "asserted", "loops": loops.cores.len(), "authority": authority,
                 });
@@ -201,7 +241,12 @@ impl Serve {
                 let clock = loops.clock;
                 let service =
                     || TrackerService::new(&setup, addr, list.clone(), move || clock.now());
-                serve::run(listeners, &loops, service)?;
+                let speaker = |local: SocketAddr, transport| {
+                    CallFlowSpeaker::new(local, transport, None, Some((&setup, &list)), clock)
+                };
+                beside(sip, &sip_loops, speaker, || {
+                    serve::run(listeners, &loops, service)
+                })?;
                 stopped.tracked = Some(list.tracked());
                 stopped.expired = Some(list.expired());
                 stopped.longest_sweep = Some(list.longest_sweep().as_secs_f64() * 1e6);
@@ -211,15 +256,22 @@ impl Serve {
                 let shelf = Arc::new(shelf_of(&setup.contents));
                 let ready = json!({
                     "role": self.role.role().word(), "listen": {"DATA_HTTP": addr.to_string()},
-                    "contents": library.contents, "size": library.size, "piece": library.piece,
-                    "authentication": "none", "loops": loops.cores.len(), "authority": authority,
+                    "sip": sip_addr, "contents": library.contents, "size": library.size,
+                    "piece": library.piece, "authentication": "none", "loops": loops.cores.len(),
+                    "authority": authority,
                 });
                 print(&format!("ready {ready}\n"))?;
                 watch(&loops);
                 let service = || ContentService::new(shelf.clone(), setup.policy.serving.clone());
-                serve::run(listeners, &loops, service)?;
+                let speaker = |local: SocketAddr, transport| {
+                    CallFlowSpeaker::new(local, transport, Some((&setup, None)), None, loops.clock)
+                };
+                beside(sip, &sip_loops, speaker, || {
+                    serve::run(listeners, &loops, service)
+                })?;
             }
         }
+        stopped.sip = self.sip.map(|_| sip_loops.counters.counted());
         stopped.counted = loops.counters.counted();
         print(&format!("stopped {}\n", json!(stopped)))?;
         Ok(Exit::Good)
@@ -249,10 +301,49 @@ impl Serve {
         Ok(Some((config, authority)))
     }
 
+    /// An Edge Server and the Tracker AS behind one port.
+    fn call_flow(
+        &self,
+        ports: SipPorts,
+        loops: &Loops,
+        stopped: &mut Stopped,
+    ) -> Result<(), Failure> {
+        let addr = ports.addr()?;
+        // A holder here is a node, and may break any rule of a holder; the tracker's door only what is a matter of
+        // set-up.
+        let of_holders = |deviation: &&Deviation| deviation.roles.contains(&Role::EdgeServer);
+        let bent = self.deviation.filter(of_holders);
+        let of_trackers = self.deviation.filter(|_| bent.is_none());
+        let edge = self.setup(Role::EdgeServer, None)?;
+        let tracker = self.setup(Role::Tracker, of_trackers)?;
+        let population = self.filled.population(self.seed);
+        let library = self.library.library(self.seed);
+        let list = Arc::new(SharedList::filled(&tracker, &population));
+        let ready = json!({
+            "role": "callflow", "listen": {"SIP": addr.to_string()},
+            "peers": list.tracked(), "swarms": population.swarms, "contents": library.contents,
+            "t1": self.t1.as_secs_f64(), "authentication": "asserted", "loops": loops.cores.len(),
+        });
+        print(&format!("ready {ready}\n"))?;
+        watch(loops);
+        speak::run(ports, loops, |transport| {
+            CallFlowSpeaker::new(
+                addr,
+                transport,
+                Some((&edge, bent)),
+                Some((&tracker, &list)),
+                loops.clock,
+            )
+        })?;
+        stopped.tracked = Some(list.tracked());
+        stopped.expired = Some(list.expired());
+        stopped.longest_sweep = Some(list.longest_sweep().as_secs_f64() * 1e6);
+        Ok(())
+    }
+
     /// What the reference node of that role is told.
-    fn setup(&self) -> Result<Setup, Failure> {
+    fn setup(&self, role: Role, deviation: Option<&Deviation>) -> Result<Setup, Failure> {
         let suite = self.suites.load()?;
-        let role = self.role.role();
         let topology = suite.topology("registered").or(suite.topologies.first());
         let topology = topology.ok_or_else(|| Failure::usage("found no topology, expected one"))?;
         let instance = Instance::bare(topology, Options::default(), 0);
@@ -265,13 +356,20 @@ impl Serve {
         let mut setup = part.setup;
         setup.seed = self.seed;
         setup.policy.tracker.track_timeout = self.track_timer;
-        setup.contents = Arc::new(match self.role {
-            Served::Tracker => Vec::new(),
-            Served::EdgeServer | Served::OriginServer => {
-                self.library.library(self.seed).contents().collect()
-            }
+        let t1 = u32::try_from(self.t1.as_millis())
+            .unwrap_or(u32::MAX)
+            .max(1);
+        (setup.policy.ua.t1_millis, setup.policy.tracker.t1_millis) = (t1, t1);
+        setup.contents = Arc::new(match role {
+            Role::Tracker => Vec::new(),
+            _ => self.library.library(self.seed).contents().collect(),
         });
-        if let Some(deviation) = self.deviation
+        let holds = setup.contents.iter().map(|content| {
+            let all = content.pieces.iter().map(|piece| piece.n).collect();
+            (content.fixture.clone(), all)
+        });
+        setup.holds = holds.collect();
+        if let Some(deviation) = deviation
             && !(deviation.roles.contains(&role) && deviation.set_up(&mut setup))
         {
             return Err(Failure::usage(format!(
@@ -291,8 +389,29 @@ impl Served {
             Served::Tracker => Role::Tracker,
             Served::EdgeServer => Role::EdgeServer,
             Served::OriginServer => Role::OriginServer,
+            Served::CallFlow => Role::EdgeServer,
         }
     }
+}
+
+/// Serves, and beside it speaks SIP on its own ports, if there are any.
+fn beside<S: Speaker>(
+    ports: Option<SipPorts>,
+    loops: &Loops,
+    speaker: impl Fn(SocketAddr, ListenTransport) -> S + Sync,
+    serve: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
+    let Some(ports) = ports else {
+        return serve();
+    };
+    let addr = ports.addr()?;
+    thread::scope(|scope| {
+        let speaking =
+            scope.spawn(|| speak::run(ports, loops, |transport| speaker(addr, transport)));
+        serve()?;
+        let spoken = speaking.join();
+        spoken.unwrap_or_else(|_| Err(io::Error::other("a loop panicked")))
+    })
 }
 
 /// Stops the loops on a signal, or when whoever started us is gone.

@@ -376,6 +376,7 @@ mod driven {
                 population: Some(self.filled.population(self.seed)),
                 mix: None,
                 library: Some(library),
+                call_flow: None,
                 closed_loop: Some(crowd.clone()),
                 goal: self.limits.goal(),
                 tls: false,

@@ -36,12 +36,12 @@ pub struct LoadFile {
     pub read_whole: Option<u64>,
     /// How late questions may leave before there is no figure.
     pub allowed_lag: Option<Duration>,
-    /// Of the tracker path.
+    /// Of the tracker path, and of call flows but for the mix.
     pub peers: Option<u32>,
     pub swarms: Option<u32>,
     pub track_timer: Option<u32>,
     pub mix: Option<Mix>,
-    /// Of the chunk path.
+    /// Of the chunk path, and of call flows.
     pub contents: Option<u32>,
     pub size: Option<u64>,
     pub piece: Option<u64>,
@@ -52,20 +52,26 @@ pub struct LoadFile {
 /// What is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Path {
-    Tracker,
+    CallFlow,
     Chunks,
+    Tracker,
 }
 
 impl Path {
     pub fn word(self) -> &'static str {
         match self {
-            Path::Tracker => "tracker",
+            Path::CallFlow => "callflow",
             Path::Chunks => "chunks",
+            Path::Tracker => "tracker",
         }
     }
 }
 
-const PATHS: &[(&str, Path)] = &[("tracker", Path::Tracker), ("chunks", Path::Chunks)];
+const PATHS: &[(&str, Path)] = &[
+    ("tracker", Path::Tracker),
+    ("chunks", Path::Chunks),
+    ("callflow", Path::CallFlow),
+];
 
 const SHAPES: &[(&str, Shape)] = &[
     ("constant", Shape::Constant),
@@ -116,7 +122,7 @@ impl LoadFile {
         let foreign = match file.path {
             Some(Path::Tracker) => library.map(|v| (v, "library", "tracker")),
             Some(Path::Chunks) => population.map(|v| (v, "population", "chunks")),
-            None => None,
+            Some(Path::CallFlow) | None => None,
         };
         if let Some((value, key, path)) = foreign {
             value.note(format!("found {key}, which the path {path} has none of"));
@@ -187,6 +193,9 @@ impl LoadFile {
             };
             mix.refuse_unknown();
             let sum = found.report + found.join + found.leave;
+            if self.path == Some(Path::CallFlow) {
+                value.note("found mix, which is of the path tracker, expected none: the shares of call flows are typed (--mix)");
+            }
             if sum > 100 {
                 value.note(format!(
                     "found {sum} % together, expected at most 100: the rest are peer lists"

@@ -259,6 +259,7 @@ mod tests {
                 closed_loop: None,
                 goal: None,
                 tls: false,
+                call_flow: None,
             },
             outcome: Outcome::Measured,
             broken: Vec::new(),

@@ -174,6 +174,8 @@ pub struct TrackerJourney {
     run: String,
     /// Pieces that visitors fetch while they are there.
     fetches: u32,
+    /// Until when residents certainly stay, in nanoseconds: who publishes is there for as long as that says.
+    stay_until: Arc<AtomicU64>,
 }
 
 impl TrackerJourney {
@@ -191,7 +193,13 @@ impl TrackerJourney {
             track_timer,
             run: run.to_owned(),
             fetches: 0,
+            stay_until: Arc::new(AtomicU64::new(u64::MAX)),
         }
+    }
+
+    /// The same, with what all lanes know of how long residents stay.
+    pub fn knowing(self, stay_until: Arc<AtomicU64>) -> TrackerJourney {
+        TrackerJourney { stay_until, ..self }
     }
 
     /// The same with visitors that fetch so many pieces, and report them.
@@ -215,7 +223,10 @@ impl TrackerJourney {
     }
 
     /// How many peers have to be listed at least, and may be at most. Of visitors nothing is certain.
-    fn expected(&self, ask: Ask) -> (usize, usize) {
+    fn expected(&self, ask: Ask, sent: At) -> (usize, usize) {
+        if sent.as_nanos() >= self.stay_until.load(Ordering::Acquire) {
+            return (0, WANTED as usize);
+        }
         let residents = u64::from(self.population.residents(self.swarm(ask)));
         let least = match ask {
             Ask::Find(_) => residents.saturating_sub(1),
@@ -320,12 +331,12 @@ impl TrackerJourney {
             )));
         }
         let listed = result.peers.as_deref().unwrap_or_default();
-        self.check_count(asked.ask, listed.len())?;
+        self.check_count(asked, listed.len())?;
         self.check_list(asked, listed)
     }
 
-    fn check_count(&self, ask: Ask, found: usize) -> Result<(), Wrong> {
-        let (least, most) = self.expected(ask);
+    fn check_count(&self, asked: Asked<Ask>, found: usize) -> Result<(), Wrong> {
+        let (least, most) = self.expected(asked.ask, asked.sent);
         match (least..=most).contains(&found) {
             true => Ok(()),
             false => Err(Wrong::content(format!(
@@ -359,6 +370,21 @@ impl Journey for TrackerJourney {
     }
 
     fn request(&mut self, ask: Ask, number: u64) -> Bytes {
+        post(&self.host, person(ask), &self.document(ask, number))
+    }
+
+    fn judge(&mut self, asked: Asked<Ask>, answer: &http::Response) -> Result<(), Wrong> {
+        if answer.status() != 200 {
+            return Err(Wrong::status(answer.status(), "200"));
+        }
+        let kind = answer.header("Content-Type").unwrap_or_default();
+        self.judge_document(asked, kind, &answer.body())
+    }
+}
+
+impl TrackerJourney {
+    /// The document that asks.
+    pub fn document(&self, ask: Ask, number: u64) -> Request {
         let person = person(ask);
         let swarm = swarm_id(self.swarm(ask));
         let body = match ask {
@@ -386,39 +412,27 @@ impl Journey for TrackerJourney {
                 ..Connect::default()
             }),
         };
-        let request = Request {
+        Request {
             transaction_id: self.transaction(number),
             peer_id: person.peer_id(),
             body,
-        };
-        post(&self.host, person, &request)
+        }
     }
 
-    fn judge(&mut self, asked: Asked<Ask>, answer: &http::Response) -> Result<(), Wrong> {
-        if answer.status() != 200 {
-            return Err(Wrong::status(answer.status(), "200"));
-        }
-        let body = answer.body();
+    /// What is wrong with the document that answers, and with its media type.
+    pub fn judge_document(&self, asked: Asked<Ask>, kind: &str, body: &[u8]) -> Result<(), Wrong> {
         let outcome = match asked.depth {
-            Depth::Shape => self.check_shape(asked, answer, &body),
-            Depth::Whole => self.read_whole(asked, &body),
+            Depth::Shape => self.check_shape(asked, kind, body),
+            Depth::Whole => self.read_whole(asked, body),
         };
         if outcome.is_ok() {
             self.note(asked);
         }
         outcome
     }
-}
 
-impl TrackerJourney {
     /// What can be seen without reading the document: the transaction, the outcome, the number of peers.
-    fn check_shape(
-        &self,
-        asked: Asked<Ask>,
-        answer: &http::Response,
-        body: &[u8],
-    ) -> Result<(), Wrong> {
-        let kind = answer.header("Content-Type").unwrap_or_default();
+    fn check_shape(&self, asked: Asked<Ask>, kind: &str, body: &[u8]) -> Result<(), Wrong> {
         if !kind.starts_with(MEDIA_TYPE) {
             return Err(Wrong::shape(format!(
                 "Content-Type {kind:?}, expected {MEDIA_TYPE}"
@@ -434,7 +448,7 @@ impl TrackerJourney {
         if memmem::find(body, b"\"error_code\":0,").is_none() {
             return self.read_whole(asked, body);
         }
-        self.check_count(asked.ask, memmem::find_iter(body, b"\"peer_id\"").count())
+        self.check_count(asked, memmem::find_iter(body, b"\"peer_id\"").count())
     }
 
     fn read_whole(&self, asked: Asked<Ask>, body: &[u8]) -> Result<(), Wrong> {

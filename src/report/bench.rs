@@ -7,7 +7,8 @@ use crate::load::{
     engine::{bench::Live, machine::Used},
     profile::Shape,
     search::{Came, End, Found, Goal, Length, Tried},
-    trial::{Figures, Outcome, Percentiles, Plan, Stopped, Trial},
+    talked::{SessionRatios, Talked},
+    trial::{Figures, Outcome, Over, Percentiles, Plan, Stopped, Trial},
 };
 
 /// A measurement for a terminal: figures, or why there are none.
@@ -89,6 +90,17 @@ fn planned(plan: &Plan) -> String {
     if plan.tls {
         text.push_str("; over TLS");
     }
+    if let Some(call_flow) = &plan.call_flow {
+        let over = match call_flow.over {
+            Over::Tcp => "TCP",
+            Over::Udp => "UDP",
+        };
+        let _ = write!(
+            text,
+            "; over {over}, T1 {:.3} s, {} in percent",
+            call_flow.t1, call_flow.traffic
+        );
+    }
     if plan.share.of > 1 {
         let _ = write!(text, "; share {}", plan.share);
     }
@@ -114,7 +126,7 @@ fn measured(text: &mut String, trial: &Trial, figures: &Figures, stopped: Option
         "achieved",
         &format!("{:.1}/s right and in time", figures.achieved_rate),
     );
-    if counts.octets > 0 && trial.plan.library.is_some() {
+    if counts.octets > 0 && trial.plan.library.is_some() && counts.talked.is_none() {
         let rate = counts.octets as f64 / figures.seconds / 1e9;
         line(text, "octets", &format!("{rate:.3} GB/s"));
     }
@@ -148,6 +160,9 @@ fn measured(text: &mut String, trial: &Trial, figures: &Figures, stopped: Option
         }
         line(text, "caveat", &crowd.caveat);
     }
+    if let Some(talked) = &counts.talked {
+        conversation(text, figures, talked);
+    }
     let checked = format!(
         "every answer for its shape, {} read whole",
         counts.read_whole
@@ -164,6 +179,42 @@ fn measured(text: &mut String, trial: &Trial, figures: &Figures, stopped: Option
             "tracked",
             &format!(
                 "{tracked} peers at the end, {expired} expired, the list held for it {sweep:.0} µs at most"
+            ),
+        );
+    }
+}
+
+/// What only call flows have: messages, answers by status, and the measures of RFC 6076.
+fn conversation(text: &mut String, figures: &Figures, talked: &Talked) {
+    line(
+        text,
+        "messages",
+        &format!(
+            "{} said and {} heard, {} said again, {} strays",
+            talked.said, talked.heard, talked.retransmissions, talked.strays
+        ),
+    );
+    line(text, "final answers", &talked.answers_in_words());
+    let kinds = figures.kinds.iter();
+    let kinds = kinds.map(|(name, kind)| format!("{name} {} of {}", kind.inadequate, kind.offered));
+    line(
+        text,
+        "by kind",
+        &format!("inadequate: {}", kinds.collect::<Vec<_>>().join(", ")),
+    );
+    for (name, ratio) in figures.sessions.iter().flat_map(SessionRatios::named) {
+        line(text, "", &format!("{:8.4} %  {name}", ratio * 100.0));
+    }
+    for (delay, times) in &figures.delays {
+        line(
+            text,
+            "",
+            &format!(
+                "p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms  {}",
+                times.p50 / 1e3,
+                times.p99 / 1e3,
+                times.max / 1e3,
+                delay.name()
             ),
         );
     }
@@ -367,7 +418,18 @@ pub fn exposition(live: &Live) -> String {
         ("wrong", "Wrong answers.", counts.wrong()),
         ("octets", "Octets of answers.", counts.octets),
     ];
-    for (name, help, value) in counters {
+    let talked = counts.talked.iter().flat_map(|talked| {
+        [
+            ("said", "SIP messages that left.", talked.said),
+            ("heard", "SIP messages that came.", talked.heard),
+            (
+                "retransmissions",
+                "SIP requests that were sent again.",
+                talked.retransmissions,
+            ),
+        ]
+    });
+    for (name, help, value) in counters.into_iter().chain(talked) {
         let _ = writeln!(
             text,
             "# HELP peerproof_load_{name}_total {help}\n# TYPE peerproof_load_{name}_total counter\npeerproof_load_{name}_total {value}"

@@ -17,15 +17,13 @@ use std::{
 use super::{
     child::Server,
     clock::Clock,
-    generate::{Lane, LaneReport, Manner},
+    generate::{LaneReport, Manner, Part},
     machine::{self, Usage, Used},
 };
 use crate::{
     load::{
-        journey::Journey,
         log,
         record::{Counts, Interval, Record},
-        schedule::Arrival,
         trial::{
             Kind, Machine, Outcome, Percentiles, Plan, SCHEMA, Second, Stopped, Trial, figures,
             outcome,
@@ -36,10 +34,10 @@ use crate::{
 };
 
 /// What to measure.
-pub struct Bench<J: Journey> {
+pub struct Bench<P: Part> {
     pub plan: Plan,
-    /// Own arrivals, lane by lane.
-    pub lanes: Vec<Vec<Arrival<J::Ask>>>,
+    /// One for each core.
+    pub lanes: Vec<P>,
     pub manner: Manner,
     /// A server of our own, if it is one.
     pub server: Option<Server>,
@@ -64,9 +62,8 @@ pub struct Live {
 }
 
 /// Measures. `live` is called about once a second; intervals go to `log` if the measurement turns out to be one.
-pub fn run<J: Journey>(
-    bench: Bench<J>,
-    journey: impl Fn(usize) -> J,
+pub fn run<P: Part>(
+    bench: Bench<P>,
     log_to: Option<&Path>,
     mut live: impl FnMut(&Live),
 ) -> io::Result<(Trial, Option<Stopped>)> {
@@ -110,13 +107,7 @@ pub fn run<J: Journey>(
         let manner = &manner;
         let threads: Vec<_> = lanes
             .into_iter()
-            .enumerate()
-            .map(|(index, arrivals)| {
-                let lane = Lane {
-                    arrivals,
-                    journey: journey(index),
-                    core: plan.cores.get(index % plan.cores.len().max(1)).copied(),
-                };
+            .map(|lane| {
                 let send = send.clone();
                 scope.spawn(move || lane.run(manner, &send))
             })
@@ -148,7 +139,7 @@ pub fn run<J: Journey>(
             })
             .collect();
         reports.map(|reports| {
-            let kinds = kinds_of::<J>(&reports);
+            let kinds = kinds_of::<P>(&reports);
             (reports, kinds)
         })
     })?;
@@ -203,9 +194,9 @@ pub fn run<J: Journey>(
     Ok((trial, stopped))
 }
 
-fn kinds_of<J: Journey>(reports: &[LaneReport]) -> BTreeMap<String, Kind> {
+fn kinds_of<P: Part>(reports: &[LaneReport]) -> BTreeMap<String, Kind> {
     let mut kinds = BTreeMap::new();
-    for (index, name) in J::KINDS.iter().enumerate() {
+    for (index, name) in P::KINDS.iter().enumerate() {
         let mut kind = Kind::default();
         for report in reports {
             kind.offered += report.kinds[index].0;

@@ -100,6 +100,20 @@ pub struct Loops {
     pub counters: Arc<Counters>,
 }
 
+impl Loops {
+    /// Makes the pause that is due, if one is.
+    pub(super) fn stall(&self) {
+        let Some(Stall { pause, every }) = self.stall else {
+            return;
+        };
+        let every = every.as_nanos().max(1) as u64;
+        let into = Duration::from_nanos(self.clock.now().as_nanos() % every);
+        if into < pause {
+            thread::sleep(pause - into);
+        }
+    }
+}
+
 /// Listeners of all loops on one port.
 pub struct Listeners(Vec<TcpListener>);
 
@@ -121,7 +135,7 @@ impl Listeners {
 }
 
 /// A listener on a port that others may share.
-fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+pub(super) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let family = match addr {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
@@ -279,7 +293,7 @@ impl<'l, S: Service> Loop<'l, S> {
         let mut events: Vec<Event> = Vec::new();
         while !self.loops.stop.load(Ordering::Relaxed) {
             self.ready.wait(TICK, &mut events)?;
-            self.stall();
+            self.loops.stall();
             for event in &events {
                 if event.token == LISTENER {
                     self.accept()?;
@@ -291,18 +305,6 @@ impl<'l, S: Service> Loop<'l, S> {
             self.service.tick(self.loops.clock.now());
         }
         Ok(())
-    }
-
-    /// Makes the pause that is due, if one is.
-    fn stall(&self) {
-        let Some(Stall { pause, every }) = self.loops.stall else {
-            return;
-        };
-        let every = every.as_nanos().max(1) as u64;
-        let into = Duration::from_nanos(self.loops.clock.now().as_nanos() % every);
-        if into < pause {
-            thread::sleep(pause - into);
-        }
     }
 
     fn accept(&mut self) -> io::Result<()> {

@@ -7,6 +7,7 @@ use super::{STYLE, escape};
 use crate::{
     load::{
         record::Record,
+        talked::SessionRatios,
         trial::{Figures, Outcome, Percentiles, Trial},
     },
     report::moment,
@@ -136,7 +137,26 @@ fn measured(trial: &Trial, figures: &Figures) -> String {
     ] {
         text.push_str(&row(name, times));
     }
+    for (delay, times) in &figures.delays {
+        text.push_str(&row(delay.name(), times));
+    }
     text.push_str("</tbody></table></div>\n");
+    if let Some(talked) = &counts.talked {
+        let _ = writeln!(
+            text,
+            "<dl><dt>messages</dt><dd>{} said and {} heard, {} said again, {} strays</dd>\
+             <dt>final answers</dt><dd>{}</dd>",
+            talked.said,
+            talked.heard,
+            talked.retransmissions,
+            talked.strays,
+            escape(&talked.answers_in_words())
+        );
+        for (name, ratio) in figures.sessions.iter().flat_map(SessionRatios::named) {
+            let _ = writeln!(text, "<dt>{name}</dt><dd>{:.4} %</dd>", ratio * 100.0);
+        }
+        text.push_str("</dl>\n");
+    }
     let used = [
         ("generator", Some(trial.generator)),
         ("server", trial.server),
@@ -462,6 +482,7 @@ mod tests {
                 closed_loop: None,
                 goal: None,
                 tls: false,
+                call_flow: None,
             },
             outcome,
             broken: Vec::new(),

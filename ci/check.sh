@@ -21,6 +21,12 @@ peerproof=target/release/peerproof
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
+say "what takes a feature says so without it"
+status=0
+"$peerproof" users 2>"$out/users.txt" || status=$?
+[ "$status" -eq 2 ]
+grep -q -e '--features users' "$out/users.txt"
+
 say "suites"
 "$peerproof" lint
 

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Side by side with what others serve: wrk as the client of both, on the same cores, in alternation. Prints medians, the
-# spread and ratios; authentication is off on both sides. Needs Linux; takes wrk and nginx from the distribution if they
-# are missing (and fails if it cannot). Only loopback is used.
+# Side by side with what others do, on the same cores, in alternation: wrk as the client of nginx and of serve; calls of SIPp
+# to SIPp, and of bench to serve. Prints medians, the spread and ratios; authentication is off on both sides. Needs Linux;
+# takes wrk, nginx and SIPp from the distribution if they are missing (and fails if it cannot). Only loopback is used.
 # Usage: ci/peers.sh [ROUNDS] [SECONDS]
 set -eu
 cd "$(dirname "$0")/.."
@@ -9,8 +9,10 @@ rounds=${1:-5}
 seconds=${2:-4}
 peerproof=${PEERPROOF:-target/release/peerproof}
 
-for tool in wrk nginx taskset; do
-    command -v "$tool" >/dev/null || apt-get install -y --no-install-recommends "$tool" >/dev/null
+for tool in wrk nginx taskset sipp; do
+    package=$tool
+    [ "$tool" = sipp ] && package=sip-tester
+    command -v "$tool" >/dev/null || apt-get install -y --no-install-recommends "$package" >/dev/null
 done
 [ -x "$peerproof" ] || cargo build --release
 
@@ -124,3 +126,152 @@ for what in tracker range; do
     awk -v w="$what" -v a="$a" -v b="$b" -v c="$c" -v d="$d" \
         'BEGIN { printf "%-16s %.2f × nginx in requests, %.2f × in CPU a request\n", w ", ratio", a / b, c / d }'
 done
+
+# Calls: INVITE, 200, ACK, BYE, 200 over UDP. Each side is asked for more and more calls a second, a quarter more each time;
+# what counts is the most at which every call succeeds, nothing had to be said again, and the rate is kept.
+cat >"$out/uac.xml" <<'XML'
+<?xml version="1.0" encoding="UTF-8"?>
+<scenario name="call">
+  <send retrans="500"><![CDATA[
+INVITE sip:es1@[remote_ip]:[remote_port] SIP/2.0
+Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]
+Max-Forwards: 70
+From: <sip:u0000001@ims.example>;tag=[call_number]
+To: <sip:es1@ims.example>
+Call-ID: [call_id]
+CSeq: 1 INVITE
+Contact: <sip:[local_ip]:[local_port]>
+Content-Type: application/sdp
+Content-Length: [len]
+
+v=0
+o=- 1 1 IN IP4 [local_ip]
+s=-
+c=IN IP4 [local_ip]
+t=0 0
+m=message 9 TCP/MSRP *
+a=recvonly
+]]></send>
+  <recv response="100" optional="true"/>
+  <recv response="200" rtd="true" rrs="true"/>
+  <send><![CDATA[
+ACK [next_url] SIP/2.0
+Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]
+Max-Forwards: 70
+From: <sip:u0000001@ims.example>;tag=[call_number]
+[last_To:]
+Call-ID: [call_id]
+CSeq: 1 ACK
+Content-Length: 0
+
+]]></send>
+  <send retrans="500"><![CDATA[
+BYE [next_url] SIP/2.0
+Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]
+Max-Forwards: 70
+From: <sip:u0000001@ims.example>;tag=[call_number]
+[last_To:]
+Call-ID: [call_id]
+CSeq: 2 BYE
+Content-Length: 0
+
+]]></send>
+  <recv response="200"/>
+</scenario>
+XML
+cat >"$out/uas.xml" <<'XML'
+<?xml version="1.0" encoding="UTF-8"?>
+<scenario name="answer">
+  <recv request="INVITE"/>
+  <send retrans="500"><![CDATA[
+SIP/2.0 200 OK
+[last_Via:]
+[last_From:]
+[last_To:];tag=[call_number]
+[last_Call-ID:]
+[last_CSeq:]
+Contact: <sip:[local_ip]:[local_port]>
+Content-Type: application/sdp
+Content-Length: [len]
+
+v=0
+o=- 1 1 IN IP4 [local_ip]
+s=-
+c=IN IP4 [local_ip]
+t=0 0
+m=message 9 TCP/MSRP *
+a=sendonly
+]]></send>
+  <recv request="ACK"/>
+  <recv request="BYE"/>
+  <send><![CDATA[
+SIP/2.0 200 OK
+[last_Via:]
+[last_From:]
+[last_To:]
+[last_Call-ID:]
+[last_CSeq:]
+Content-Length: 0
+
+]]></send>
+</scenario>
+XML
+sip="-i 127.0.0.1 -timer_resol 1 -buff_size 8000000 -nostdin -nd"
+
+# Whether SIPp keeps a rate: every call succeeds without a copy, in no more than half a second beyond the time it was given.
+sipp_keeps() {
+    taskset -c "$server" sipp -sf "$out/uas.xml" $sip -p 18060 >/dev/null 2>&1 &
+    uas=$!
+    sleep 0.3
+    begun=$(date +%s%N) calls=$(($1 * seconds))
+    taskset -c "$client" sipp -sf "$out/uac.xml" $sip -p 18061 -r "$1" -m "$calls" -l 1000000 \
+        -timeout $((seconds + 5)) -trace_stat -stf "$out/stat.csv" 127.0.0.1:18060 >"$out/sipp" 2>&1 &
+    uac=$! asks=0 code=0
+    while sleep 0.1 && kill -0 "$uac" 2>/dev/null; do
+        asks=$(used "$uac" 2>/dev/null || echo "$asks")
+    done
+    wait "$uac" || code=$?
+    took=$((($(date +%s%N) - begun) / 1000000))
+    cpu=$(awk -v a="$(used "$uas")" -v b="$asks" -v n="$calls" 'BEGIN { print a / n, b / n }')
+    kill -9 "$uas" 2>/dev/null
+    wait "$uas" 2>/dev/null
+    copies=$(awk -F';' 'NR == 1 { for (n = 1; n <= NF; n++) if ($n == "Retransmissions(C)") c = n } END { print $c }' \
+        "$out/stat.csv")
+    rm -f "$out/stat.csv"
+    [ "$code" -eq 0 ] && [ "$took" -le $((seconds * 1000 + 500)) ] && [ "$copies" = 0 ]
+}
+
+# Whether bench and serve keep it: every call is right and in time, nothing is lost or dropped, and both sides count the same.
+bench_keeps() {
+    rm -rf "$out/calls"
+    "$peerproof" bench callflow --mix piece=100 --rate "$1" --duration "${seconds}s" --warm-up 500ms --connections 1 \
+        --contents 1 --size 64KiB --piece 16KiB --server-cores "$server" --cores "$client" --objective 0 \
+        --allowed-lag 1s --allowed-busy 100 --allowed-starvation 100 --out "$out/calls" >"$out/bench" 2>&1 ||
+        return 1
+    cpu=$(awk '/"generator": {/ { side = "g" } /"server": {/ { side = "s" } /"cpu": [0-9.]/ { v[side] = $2 + 0 }
+        /"figures": {/ { f = 1 } /"offered": [0-9]/ && f && !n { n = $2 + 0 } END { print v["s"] * 1e6 / n, v["g"] * 1e6 / n }' "$out/calls/bench.json")
+}
+
+# The most calls a second that something keeps, and the CPU of both sides for a call there, in microseconds.
+most() {
+    rate=4000 kept="0 0 0"
+    while "$1" "$rate"; do
+        kept="$rate $cpu"
+        rate=$((rate * 5 / 4))
+    done
+    echo "$kept"
+}
+
+round=0
+while [ "$round" -lt "$rounds" ]; do
+    most sipp_keeps >>"$out/calls-sipp"
+    most bench_keeps >>"$out/calls-bench"
+    round=$((round + 1))
+done
+for side in sipp bench; do
+    spread "calls-$side" 1 | awk -v n="calls, $side" '{ printf "%-16s %10.0f /s (%.0f to %.0f)", n, $1, $2, $3 }'
+    spread "calls-$side" 2 | awk '{ printf "   CPU %.1f µs a call where it is answered (%.1f to %.1f)", $1, $2, $3 }'
+    spread "calls-$side" 3 | awk '{ printf ", %.1f µs where it is made (%.1f to %.1f)\n", $1, $2, $3 }'
+done
+a=$(spread calls-bench 1 | cut -d' ' -f1) b=$(spread calls-sipp 1 | cut -d' ' -f1)
+awk -v a="$a" -v b="$b" 'BEGIN { printf "%-16s %.2f × SIPp to SIPp in calls\n", "calls, ratio", a / (b > 0 ? b : 1) }'

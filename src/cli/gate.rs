@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Exit, Failure, tell};
+use super::{Exit, Failure, make_folder, tell, write_file};
 use crate::{
     load::{
         baseline::{Baseline, Compare as Verdict},
@@ -54,12 +54,19 @@ impl Gate {
             ));
         }
         let now = Baseline::of(&trials).map_err(Failure::usage)?;
+        let missed = missed(&trials);
+        for by in &missed {
+            tell(by)?;
+        }
+        if !missed.is_empty() {
+            return Ok(Exit::GateFailed);
+        }
         if self.record {
             if let Some(folder) = self.baseline.parent() {
-                fs::create_dir_all(folder)?;
+                make_folder(folder)?;
             }
             let text = serde_json::to_string_pretty(&now).map_err(std::io::Error::from)?;
-            fs::write(&self.baseline, text + "\n")?;
+            write_file(&self.baseline, text + "\n")?;
             tell(&format!("{}\n", self.baseline.display()))?;
             return Ok(Exit::Good);
         }
@@ -79,6 +86,18 @@ impl Gate {
             () => Exit::Good,
         })
     }
+}
+
+/// Which measurements miss what their own plan holds them to: what a profile says under thresholds.
+fn missed(trials: &[Trial]) -> Vec<String> {
+    let missed = trials.iter().zip(1..).filter_map(|(trial, number)| {
+        let (figures, goal) = trial.figures.as_ref().zip(trial.plan.goal)?;
+        let by = goal.missed_by(figures)?;
+        Some(format!(
+            "measurement {number}: missed {by}; to hold: {goal}\n"
+        ))
+    });
+    missed.collect()
 }
 
 fn read<T: serde::de::DeserializeOwned>(file: &Path) -> Result<T, Failure> {

@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::{
     Exit, Failure,
-    bench::{Drawn, draw, exit_of, new_folder},
-    tell,
+    bench::{Drawn, draw, judged, new_folder},
+    tell, write_file,
 };
 use crate::{
     load::{
@@ -43,14 +43,14 @@ impl Merge {
             for (second, interval) in &record.0 {
                 text.push_str(&log::lines(*second, interval));
             }
-            std::fs::write(out.join("intervals.hlog"), text)?;
+            write_file(&out.join("intervals.hlog"), text)?;
         }
         let text = serde_json::to_string_pretty(&trial).map_err(std::io::Error::from)?;
-        std::fs::write(out.join("bench.json"), text + "\n")?;
+        write_file(&out.join("bench.json"), text + "\n")?;
         draw(&trial, &out, &self.report)?;
         tell(&drawing::text(&trial, None))?;
         tell(&format!("{}\n", out.join("bench.json").display()))?;
-        Ok(exit_of(&trial, None))
+        judged(&trial)
     }
 }
 

@@ -33,14 +33,15 @@ mod serve;
 mod signal;
 mod sut;
 mod tally;
+mod users;
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use exit::{Exit, TABLE as EXITS};
 
@@ -48,8 +49,9 @@ use crate::report::ladder::Charset;
 
 /// The whole program: arguments in, exit code out.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match cli.command.run() {
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match cli.command.with_what_was_given(&matches).run() {
         Ok(exit) => exit.into(),
         Err(failure) => {
             // If standard error is gone, the exit code still speaks.
@@ -93,10 +95,12 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Serve one reference node, or the IMS core, on real sockets
     Node(Box<node::Node>),
-    /// Serve a tracker or contents at full speed, on every core
+    /// Serve a tracker, contents or call flows at full speed, on every core
     Serve(Box<serve::Serve>),
-    /// Measure what a tracker or a server of contents carries, at a rate or along a profile
+    /// Measure what a tracker, a server of contents or call flows carry, at a rate or along a profile
     Bench(Box<bench::Bench>),
+    /// Measure what users live through who wait for answers: a closed loop
+    Users(Box<users::Users>),
     /// Find the largest load that keeps the objective
     Search(Box<search::Search>),
     /// Hold measurements to a baseline of this machine
@@ -115,6 +119,14 @@ enum Command {
 }
 
 impl Command {
+    /// The command, knowing which of its arguments were typed.
+    fn with_what_was_given(mut self, matches: &ArgMatches) -> Command {
+        if let (Command::Bench(bench), Some(given)) = (&mut self, matches.subcommand()) {
+            bench.given(given.1);
+        }
+        self
+    }
+
     fn run(self) -> Result<Exit, Failure> {
         match self {
             Command::Run(command) => command.run(),
@@ -132,6 +144,7 @@ impl Command {
             Command::Node(command) => command.run(),
             Command::Serve(command) => command.run(),
             Command::Bench(command) => command.run(),
+            Command::Users(command) => command.run(),
             Command::Search(command) => command.run(),
             Command::Schema(command) => command.run(),
             Command::Guard(command) => command.run(),
@@ -191,6 +204,18 @@ impl From<io::Error> for Failure {
         };
         Failure::new(exit, error.to_string())
     }
+}
+
+/// Writes a file; an error names it.
+fn write_file(path: &Path, content: impl AsRef<[u8]>) -> Result<(), Failure> {
+    std::fs::write(path, content)
+        .map_err(|error| Failure::new(Exit::Fault, format!("{}: {error}", path.display())))
+}
+
+/// Makes a folder and those above it; an error names it.
+fn make_folder(path: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(path)
+        .map_err(|error| Failure::new(Exit::Fault, format!("{}: {error}", path.display())))
 }
 
 /// Prints to standard output, with colours where they are wanted.

@@ -5,7 +5,11 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::{Exit, Failure, print, selection::with_names};
-use crate::{load::trial::Trial, report::Report, suite::schema};
+use crate::{
+    load::{file, trial::Trial},
+    report::Report,
+    suite::schema,
+};
 
 #[derive(Debug, Args)]
 pub struct SchemaCommand {
@@ -20,6 +24,8 @@ enum Of {
     Bench,
     /// fixtures/contents.toml
     Contents,
+    /// A load profile of bench --profile
+    Load,
     /// The profile of a system under test
     Profile,
     /// suites/requirements.toml
@@ -39,6 +45,7 @@ impl SchemaCommand {
         let schema = match self.of {
             Of::Bench => Trial::schema(),
             Of::Contents => text(&schema::contents()),
+            Of::Load => text(&file::schema()),
             Of::Profile => text(&schema::profile()),
             Of::Requirements => text(&schema::requirements()),
             Of::Results => Report::schema(),

@@ -1,4 +1,4 @@
-//! `search`: the capacity of the tracker path or the chunk path.
+//! `search`: the capacity of the tracker path, the chunk path or call flows.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,7 +10,7 @@ use super::{
     bench::{LiveLine, LoadArgs, new_folder},
     serve::time,
     signal::Stop,
-    tell,
+    tell, write_file,
 };
 use crate::{
     load::{
@@ -131,7 +131,7 @@ impl Search {
             last,
         };
         let text = serde_json::to_string_pretty(&searched).map_err(std::io::Error::from)?;
-        std::fs::write(out.join("search.json"), text + "\n")?;
+        write_file(&out.join("search.json"), text + "\n")?;
         tell(&drawing::found("capacity", &capacity))?;
         if let Some(zero) = &zero {
             tell(&drawing::found("zero failures", zero))?;
@@ -139,6 +139,7 @@ impl Search {
         tell(&format!("{}\n", out.join("search.json").display()))?;
         Ok(match capacity.end {
             _ if stop.is_asked() => Exit::Interrupted,
+            End::Interrupted { .. } => Exit::Interrupted,
             End::Wrong { .. } => Exit::Failed,
             End::Unmeasurable { .. } => Exit::Invalid,
             End::Below { .. } => Exit::GateFailed,
@@ -166,10 +167,7 @@ impl Search {
             let (trial, _) = load.trial(&profile, None, stop, |live| line.show(live))?;
             line.clear();
             if stop.is_asked() {
-                return Err(Failure::new(
-                    Exit::Interrupted,
-                    "interrupted while searching",
-                ));
+                return Ok(None);
             }
             let came = match (trial.outcome, &trial.figures) {
                 (Outcome::Measured, Some(figures)) => {
@@ -188,7 +186,7 @@ impl Search {
             };
             tell(&drawing::tried(rate, length, &came, &goal))?;
             *last = Some(trial);
-            Ok(came)
+            Ok(Some(came))
         })
     }
 }

@@ -1,8 +1,10 @@
-//! `serve`: a tracker or contents at full speed, from loops that share a port. The functions that answer are
+//! `serve`: a tracker, contents or call flows at full speed, from loops that share a port. The functions that answer are
 //! those of the reference nodes; what is around them here is as little as can be.
 
 use std::{
+    io,
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +18,9 @@ use serde_json::json;
 
 use super::{
     Exit, Failure, node::input_closes, print, run::deviation, selection::Suites, signal::Stop,
+    sut::take_authority,
 };
+pub use crate::load::units::time;
 use crate::{
     load::{
         chunks::Library,
@@ -25,14 +29,20 @@ use crate::{
             machine::{self, Usage},
             serve::{self, Counters, Listeners, Loops, Stall},
             served::{ContentService, SharedList, TrackerService, shelf_of},
+            speak::{self, SipPorts, Speaker},
+            spoken::CallFlowSpeaker,
         },
         population::Population,
         trial::Stopped,
+        units::size,
     },
+    net::tls::{Card, Tls, TlsError, authority},
     node::{Setup, deviation::Deviation},
     run::parts,
-    spec::{Options, Role},
+    spec::{Options, Role, Worth},
     suite::{Ground, Instance},
+    trace::ListenTransport,
+    wire::frame::NodeName,
 };
 
 #[derive(Debug, Args)]
@@ -44,6 +54,14 @@ pub struct Serve {
     /// Where to listen; port 0 takes a free one, which the ready line tells
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+
+    /// Where to answer SIP too: a tracker on ISC, of the same list; an Edge or Origin Server on Gm
+    #[arg(long, value_name = "ADDR")]
+    sip: Option<SocketAddr>,
+
+    /// T1 of SIP: how soon what is not answered over UDP is said again, and a 64th of how long it is remembered
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = time)]
+    t1: Duration,
 
     /// Cores to run on, one loop each [default: all]
     #[arg(long, value_name = "CORE,…", value_delimiter = ',')]
@@ -63,7 +81,15 @@ pub struct Serve {
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// Break this rule: of those only that are a matter of set-up or policy
+    /// Speak TLS, with a certificate of an authority made now, which the ready line tells
+    #[arg(long)]
+    tls: bool,
+
+    /// Keep that authority in this folder (authority.pem, authority.key), or take the one that is kept there
+    #[arg(long, value_name = "DIR", requires = "tls")]
+    authority: Option<PathBuf>,
+
+    /// Break this rule: of those only that are a matter of set-up or policy; of holders in call flows, any
     #[arg(long, value_name = "NAME", value_parser = deviation)]
     deviation: Option<&'static Deviation>,
 
@@ -88,6 +114,9 @@ pub enum Served {
     EdgeServer,
     /// An Origin Server: the same
     OriginServer,
+    /// An Edge Server and the Tracker AS by SIP, over UDP and TCP on one port, as a CSCF shows them
+    #[value(name = "callflow")]
+    CallFlow,
 }
 
 /// Who a tracker knows from the beginning.
@@ -145,11 +174,19 @@ impl Serve {
             true => machine::cores(),
             false => self.cores.clone(),
         };
-        let unavailable = |error: std::io::Error| {
-            Failure::new(Exit::Unavailable, format!("{}: {error}", self.listen))
-        };
-        let listeners = Listeners::bind(self.listen, cores.len()).map_err(unavailable)?;
-        let addr = listeners.addr()?;
+        // As many connections as the machine lets us have.
+        machine::open_files();
+        if self.tls && (self.role == Served::CallFlow || self.sip.is_some()) {
+            return Err(Failure::usage(
+                "found --tls and SIP, expected one of them: SIP is said over UDP and TCP here",
+            ));
+        }
+        let secured = self.secured(self.listen)?;
+        let authority = secured.as_ref().map(|(_, authority)| authority.as_str());
+        let unavailable =
+            |error: io::Error| Failure::new(Exit::Unavailable, format!("{}: {error}", self.listen));
+        let sip_unavailable =
+            |error: io::Error| Failure::new(Exit::Unavailable, format!("--sip: {error}"));
         let loops = Loops {
             cores,
             clock: Clock::start(),
@@ -157,13 +194,35 @@ impl Serve {
                 pause,
                 every: self.stall_every,
             }),
+            tls: secured.as_ref().map(|(config, _)| config.clone()),
             stop: Arc::new(AtomicBool::new(false)),
             counters: Arc::new(Counters::default()),
         };
-        let setup = self.setup()?;
         let mut stopped = Stopped::default();
+        if self.role == Served::CallFlow {
+            let ports = SipPorts::bind(self.listen, loops.cores.len()).map_err(unavailable)?;
+            self.call_flow(ports, &loops, &mut stopped)?;
+            stopped.counted = loops.counters.counted();
+            print(&format!("stopped {}\n", json!(stopped)))?;
+            return Ok(Exit::Good);
+        }
+        let listeners = Listeners::bind(self.listen, loops.cores.len()).map_err(unavailable)?;
+        let addr = listeners.addr()?;
+        let sip = self
+            .sip
+            .map(|addr| SipPorts::bind(addr, loops.cores.len()))
+            .transpose()
+            .map_err(sip_unavailable)?;
+        let sip_addr = sip.as_ref().map(SipPorts::addr).transpose()?;
+        // What is said by SIP is counted by itself.
+        let sip_loops = Loops {
+            counters: Arc::new(Counters::default()),
+            ..loops.clone()
+        };
+        let setup = self.setup(self.role.role(), self.deviation)?;
         match self.role {
-            Served::Tracker => {
+            // Call flows are served above.
+            Served::Tracker | Served::CallFlow => {
                 let population = self.filled.population(self.seed);
                 let before = Usage::own().unwrap_or_default().memory;
                 let list = Arc::new(SharedList::filled(&setup, &population));
@@ -173,16 +232,21 @@ impl Serve {
                     .saturating_sub(before);
                 let each = taken / u64::from(population.peers.max(1));
                 let ready = json!({
-                    "role": "tracker", "listen": {"UT": addr.to_string()},
+                    "role": "tracker", "listen": {"UT": addr.to_string()}, "sip": sip_addr,
                     "peers": list.tracked(), "swarms": population.swarms, "octets-per-peer": each,
-                    "authentication": "asserted", "loops": loops.cores.len(),
+                    "authentication": "asserted", "loops": loops.cores.len(), "authority": authority,
                 });
                 print(&format!("ready {ready}\n"))?;
                 watch(&loops);
                 let clock = loops.clock;
                 let service =
                     || TrackerService::new(&setup, addr, list.clone(), move || clock.now());
-                serve::run(listeners, &loops, service)?;
+                let speaker = |local: SocketAddr, transport| {
+                    CallFlowSpeaker::new(local, transport, None, Some((&setup, &list)), clock)
+                };
+                beside(sip, &sip_loops, speaker, || {
+                    serve::run(listeners, &loops, service)
+                })?;
                 stopped.tracked = Some(list.tracked());
                 stopped.expired = Some(list.expired());
                 stopped.longest_sweep = Some(list.longest_sweep().as_secs_f64() * 1e6);
@@ -192,24 +256,94 @@ impl Serve {
                 let shelf = Arc::new(shelf_of(&setup.contents));
                 let ready = json!({
                     "role": self.role.role().word(), "listen": {"DATA_HTTP": addr.to_string()},
-                    "contents": library.contents, "size": library.size, "piece": library.piece,
-                    "authentication": "none", "loops": loops.cores.len(),
+                    "sip": sip_addr, "contents": library.contents, "size": library.size,
+                    "piece": library.piece, "authentication": "none", "loops": loops.cores.len(),
+                    "authority": authority,
                 });
                 print(&format!("ready {ready}\n"))?;
                 watch(&loops);
                 let service = || ContentService::new(shelf.clone(), setup.policy.serving.clone());
-                serve::run(listeners, &loops, service)?;
+                let speaker = |local: SocketAddr, transport| {
+                    CallFlowSpeaker::new(local, transport, Some((&setup, None)), None, loops.clock)
+                };
+                beside(sip, &sip_loops, speaker, || {
+                    serve::run(listeners, &loops, service)
+                })?;
             }
         }
+        stopped.sip = self.sip.map(|_| sip_loops.counters.counted());
         stopped.counted = loops.counters.counted();
         print(&format!("stopped {}\n", json!(stopped)))?;
         Ok(Exit::Good)
     }
 
+    /// What makes connections secure, and the authority that vouches for us as PEM; `None` without TLS.
+    fn secured(
+        &self,
+        addr: SocketAddr,
+    ) -> Result<Option<(Arc<rustls::ServerConfig>, String)>, Failure> {
+        if !self.tls {
+            return Ok(None);
+        }
+        if let Some(folder) = &self.authority {
+            take_authority(folder)?;
+        }
+        let node = NodeName::from("serve");
+        let card = Card {
+            host: "localhost".to_owned(),
+            ip: addr.ip(),
+            worth: Worth::Good,
+        };
+        let fault = |error: TlsError| Failure::new(Exit::Fault, format!("--tls: {error}"));
+        let (authority, _) = authority().map_err(fault)?;
+        let tls = Tls::issued([(node.clone(), card)].into()).map_err(fault)?;
+        let config = tls.acceptor(&node).map_err(fault)?.config().clone();
+        Ok(Some((config, authority)))
+    }
+
+    /// An Edge Server and the Tracker AS behind one port.
+    fn call_flow(
+        &self,
+        ports: SipPorts,
+        loops: &Loops,
+        stopped: &mut Stopped,
+    ) -> Result<(), Failure> {
+        let addr = ports.addr()?;
+        // A holder here is a node, and may break any rule of a holder; the tracker's door only what is a matter of
+        // set-up.
+        let of_holders = |deviation: &&Deviation| deviation.roles.contains(&Role::EdgeServer);
+        let bent = self.deviation.filter(of_holders);
+        let of_trackers = self.deviation.filter(|_| bent.is_none());
+        let edge = self.setup(Role::EdgeServer, None)?;
+        let tracker = self.setup(Role::Tracker, of_trackers)?;
+        let population = self.filled.population(self.seed);
+        let library = self.library.library(self.seed);
+        let list = Arc::new(SharedList::filled(&tracker, &population));
+        let ready = json!({
+            "role": "callflow", "listen": {"SIP": addr.to_string()},
+            "peers": list.tracked(), "swarms": population.swarms, "contents": library.contents,
+            "t1": self.t1.as_secs_f64(), "authentication": "asserted", "loops": loops.cores.len(),
+        });
+        print(&format!("ready {ready}\n"))?;
+        watch(loops);
+        speak::run(ports, loops, |transport| {
+            CallFlowSpeaker::new(
+                addr,
+                transport,
+                Some((&edge, bent)),
+                Some((&tracker, &list)),
+                loops.clock,
+            )
+        })?;
+        stopped.tracked = Some(list.tracked());
+        stopped.expired = Some(list.expired());
+        stopped.longest_sweep = Some(list.longest_sweep().as_secs_f64() * 1e6);
+        Ok(())
+    }
+
     /// What the reference node of that role is told.
-    fn setup(&self) -> Result<Setup, Failure> {
+    fn setup(&self, role: Role, deviation: Option<&Deviation>) -> Result<Setup, Failure> {
         let suite = self.suites.load()?;
-        let role = self.role.role();
         let topology = suite.topology("registered").or(suite.topologies.first());
         let topology = topology.ok_or_else(|| Failure::usage("found no topology, expected one"))?;
         let instance = Instance::bare(topology, Options::default(), 0);
@@ -222,13 +356,20 @@ impl Serve {
         let mut setup = part.setup;
         setup.seed = self.seed;
         setup.policy.tracker.track_timeout = self.track_timer;
-        setup.contents = Arc::new(match self.role {
-            Served::Tracker => Vec::new(),
-            Served::EdgeServer | Served::OriginServer => {
-                self.library.library(self.seed).contents().collect()
-            }
+        let t1 = u32::try_from(self.t1.as_millis())
+            .unwrap_or(u32::MAX)
+            .max(1);
+        (setup.policy.ua.t1_millis, setup.policy.tracker.t1_millis) = (t1, t1);
+        setup.contents = Arc::new(match role {
+            Role::Tracker => Vec::new(),
+            _ => self.library.library(self.seed).contents().collect(),
         });
-        if let Some(deviation) = self.deviation
+        let holds = setup.contents.iter().map(|content| {
+            let all = content.pieces.iter().map(|piece| piece.n).collect();
+            (content.fixture.clone(), all)
+        });
+        setup.holds = holds.collect();
+        if let Some(deviation) = deviation
             && !(deviation.roles.contains(&role) && deviation.set_up(&mut setup))
         {
             return Err(Failure::usage(format!(
@@ -248,8 +389,29 @@ impl Served {
             Served::Tracker => Role::Tracker,
             Served::EdgeServer => Role::EdgeServer,
             Served::OriginServer => Role::OriginServer,
+            Served::CallFlow => Role::EdgeServer,
         }
     }
+}
+
+/// Serves, and beside it speaks SIP on its own ports, if there are any.
+fn beside<S: Speaker>(
+    ports: Option<SipPorts>,
+    loops: &Loops,
+    speaker: impl Fn(SocketAddr, ListenTransport) -> S + Sync,
+    serve: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
+    let Some(ports) = ports else {
+        return serve();
+    };
+    let addr = ports.addr()?;
+    thread::scope(|scope| {
+        let speaking =
+            scope.spawn(|| speak::run(ports, loops, |transport| speaker(addr, transport)));
+        serve()?;
+        let spoken = speaking.join();
+        spoken.unwrap_or_else(|_| Err(io::Error::other("a loop panicked")))
+    })
 }
 
 /// Stops the loops on a signal, or when whoever started us is gone.
@@ -262,58 +424,4 @@ fn watch(loops: &Loops) {
         }
         stop.store(true, Ordering::Relaxed);
     });
-}
-
-/// `200ms`, `30s`, `10min`.
-pub fn time(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("found \"{text}\", expected a time such as 200ms, 30s or 10min");
-    let units = [
-        ("ms", 1e-3),
-        ("us", 1e-6),
-        ("µs", 1e-6),
-        ("min", 60.0),
-        ("h", 3600.0),
-        ("s", 1.0),
-    ];
-    let (number, unit) = units
-        .iter()
-        .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)))
-        .ok_or_else(wrong)?;
-    let number: f64 = number.trim().parse().map_err(|_| wrong())?;
-    let seconds = number * unit;
-    match (0.0..1e7).contains(&seconds) {
-        true => Ok(Duration::from_secs_f64(seconds)),
-        false => Err(wrong()),
-    }
-}
-
-/// `64KiB`, `16MiB`, `1000`.
-pub fn size(text: &str) -> Result<u64, String> {
-    let wrong =
-        || format!("found \"{text}\", expected octets such as 64KiB, 16MiB or 1000, at most 1GiB");
-    let units = [("KiB", 1u64 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
-    let (number, unit) = units
-        .iter()
-        .find_map(|(unit, octets)| Some((text.strip_suffix(unit)?, *octets)))
-        .unwrap_or((text, 1));
-    let number: u64 = number.trim().parse().map_err(|_| wrong())?;
-    let octets = number
-        .checked_mul(unit)
-        .filter(|octets| (1..=1 << 30).contains(octets));
-    octets.ok_or_else(wrong)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_and_sizes_have_units() {
-        assert_eq!(Ok(Duration::from_millis(200)), time("200ms"));
-        assert_eq!(Ok(Duration::from_secs(90)), time("1.5min"));
-        assert_eq!(Ok(Duration::from_secs(2)), time("2s"));
-        assert!(time("2").is_err() && time("-2s").is_err() && time("NaNs").is_err());
-        assert_eq!((Ok(65_536), Ok(1000)), (size("64KiB"), size("1000")));
-        assert!(size("0").is_err() && size("2GiB").is_err() && size("1MB").is_err());
-    }
 }

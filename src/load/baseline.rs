@@ -79,6 +79,12 @@ impl Baseline {
                 trials.len()
             ));
         }
+        if trials.iter().any(|trial| trial.plan.closed_loop.is_some()) {
+            return Err(
+                "found a closed loop, expected an open one: a slower server is asked less there, and looks as fast"
+                    .to_owned(),
+            );
+        }
         let plan = neutral(&first.plan);
         let mut samples = Vec::new();
         for (trial, number) in trials.iter().zip(1..) {
@@ -161,6 +167,7 @@ fn neutral(plan: &Plan) -> Plan {
     Plan {
         share: Share::ALL,
         seed: 0,
+        goal: None,
         ..plan.clone()
     }
 }

@@ -77,7 +77,7 @@ impl Library {
     }
 
     /// Where a piece stands, counted from 0.
-    fn place(&self, index: u32) -> Octets {
+    pub fn place(&self, index: u32) -> Octets {
         let first = u64::from(index) * self.piece;
         Octets {
             first,

@@ -1,6 +1,6 @@
 //! Interval logs: HdrHistogram's text format (version 1.3, histograms as V2), one line a second and kind of time,
 //! that other tools read too. Three tags: `response`, `service` and `lag`, in nanoseconds; seconds count from the
-//! end of the warm-up.
+//! end of the warm-up. Of call flows also a tag for each delay, such as `session-request-delay`.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -13,7 +13,10 @@ use hdrhistogram::{
     },
 };
 
-use super::record::{Interval, Record};
+use super::{
+    flow::Delay,
+    record::{Interval, Record},
+};
 
 /// Largest values are written in milliseconds.
 const DIVISOR: f64 = 1e6;
@@ -57,12 +60,16 @@ pub fn lines(second: u32, interval: &Interval) -> String {
     text
 }
 
-fn tagged(interval: &Interval) -> [(&'static str, &Histogram<u64>); 3] {
-    [
+fn tagged(interval: &Interval) -> impl Iterator<Item = (&'static str, &Histogram<u64>)> {
+    let always = [
         ("response", &interval.response),
         ("service", &interval.service),
         ("lag", &interval.lag),
-    ]
+    ];
+    let delays = interval.delays.iter();
+    always
+        .into_iter()
+        .chain(delays.map(|(delay, histogram)| (delay.word(), histogram)))
 }
 
 /// Reads a log back; counts are not in it. `Err` says in which line what is wrong.
@@ -72,7 +79,7 @@ pub fn read(text: &str) -> Result<Record, String> {
     for (entry, number) in IntervalLogIterator::new(text.as_bytes()).zip(1..) {
         let wrong = |found: String| {
             format!(
-                "entry {number}: found {found}, expected a histogram with the tag response, service or lag"
+                "entry {number}: found {found}, expected a histogram with the tag response, service, lag or that of a delay"
             )
         };
         let LogEntry::Interval(line) = entry.map_err(|error| wrong(format!("{error:?}")))? else {
@@ -90,7 +97,10 @@ pub fn read(text: &str) -> Result<Record, String> {
             Some("response") => &mut interval.response,
             Some("service") => &mut interval.service,
             Some("lag") => &mut interval.lag,
-            other => return Err(wrong(format!("the tag {other:?}"))),
+            other => match other.and_then(Delay::named) {
+                Some(delay) => interval.delay(delay),
+                None => return Err(wrong(format!("the tag {other:?}"))),
+            },
         };
         into.add(&histogram)
             .map_err(|error| wrong(format!("{error:?}")))?;
@@ -109,6 +119,10 @@ mod tests {
             let interval = record.interval((n % 7) as u32);
             interval.response.saturating_record(n * n * 31);
             interval.lag.saturating_record(n * 17);
+            if n % 3 == 0 {
+                let delay = interval.delay(Delay::SessionRequest);
+                delay.saturating_record(n * 23);
+            }
         }
         let mut text = head(1_764_000_000_123);
         for (second, interval) in &record.0 {

@@ -50,6 +50,7 @@ pub fn merge(mut parts: Vec<Part>) -> Result<(Trial, Record), String> {
     let outcome = match () {
         () if outcomes.contains(&Outcome::Wrong) => Outcome::Wrong,
         () if outcomes.contains(&Outcome::Invalid) || figures.is_none() => Outcome::Invalid,
+        () if apart(&parts).is_some() => Outcome::Invalid,
         () => Outcome::Measured,
     };
     let trials = || parts.iter().map(|part| &part.trial);
@@ -60,6 +61,8 @@ pub fn merge(mut parts: Vec<Part>) -> Result<(Trial, Record), String> {
             ..broken.clone()
         })
     });
+    let mut broken: Vec<Broken> = broken.collect();
+    broken.extend(apart(&parts));
     let first = &first.trial;
     let mut generator = first.generator;
     for other in trials().skip(1) {
@@ -83,7 +86,7 @@ pub fn merge(mut parts: Vec<Part>) -> Result<(Trial, Record), String> {
             .min()
             .unwrap_or(first.began),
         outcome,
-        broken: broken.collect(),
+        broken,
         evidence: evidence(&parts),
         examples: trials().flat_map(|trial| trial.examples.clone()).collect(),
         figures: figures.filter(|_| outcome == Outcome::Measured),
@@ -96,6 +99,12 @@ pub fn merge(mut parts: Vec<Part>) -> Result<(Trial, Record), String> {
 
 /// Whether a part is of the same measurement: all but who took which share.
 fn belongs(part: &Part, first: &Part) -> Result<(), String> {
+    if part.trial.plan.closed_loop.is_some() {
+        return Err(format!(
+            "{}: found a closed loop, expected shares of one schedule: users who wait for answers have none",
+            part.from
+        ));
+    }
     let neutral = |plan: &Plan| Plan {
         share: Share {
             number: 1,
@@ -115,6 +124,24 @@ fn belongs(part: &Part, first: &Part) -> Result<(), String> {
         )),
     }
 }
+
+/// What forbids a figure if the parts did not run together: then nobody was offered their sum.
+fn apart(parts: &[Part]) -> Option<Broken> {
+    let began = || parts.iter().map(|part| part.trial.began);
+    let spread = began().max()?.saturating_sub(began().min()?);
+    (spread > TOGETHER).then(|| Broken {
+        what: "beginnings".to_owned(),
+        found: format!(
+            "the last generator began {:.1} s after the first",
+            spread as f64 / 1e3
+        ),
+        allowed: format!("{:.1} s", TOGETHER as f64 / 1e3),
+        change: "begin all at one time, with --at, on machines whose clocks agree".to_owned(),
+    })
+}
+
+/// How many milliseconds apart parts of one load may begin.
+const TOGETHER: u64 = 2_000;
 
 /// `None` if some part has none.
 fn merged_figures(parts: &[Part], record: &Record) -> Option<Figures> {
@@ -229,6 +256,10 @@ mod tests {
                 population: None,
                 mix: None,
                 library: None,
+                closed_loop: None,
+                goal: None,
+                tls: false,
+                call_flow: None,
             },
             outcome: Outcome::Measured,
             broken: Vec::new(),
@@ -268,6 +299,20 @@ mod tests {
         let mut other = half(2);
         other.trial.plan.seed = 2;
         assert!(merge(vec![half(1), other]).is_err_and(|why| why.contains("another plan")));
+    }
+
+    #[test]
+    fn parts_that_ran_one_after_the_other_are_no_load() {
+        let half = |n: u64, began| {
+            let mut part = part(&format!("{n}/2"), 0..10);
+            part.trial.began = began;
+            part
+        };
+        let (merged, _) = merge(vec![half(1, 5_000), half(2, 7_000)]).unwrap();
+        assert_eq!(Outcome::Measured, merged.outcome);
+        let (merged, _) = merge(vec![half(1, 5_000), half(2, 7_001)]).unwrap();
+        assert_eq!((Outcome::Invalid, None), (merged.outcome, merged.figures));
+        assert_eq!("beginnings", merged.broken[0].what);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::journey::WrongWhat;
+use super::{flow::Delay, journey::WrongWhat, talked::Talked};
 
 /// Nanoseconds; three digits, from a microsecond to two minutes. What is longer counts as two minutes.
 pub fn histogram() -> Histogram<u64> {
@@ -45,6 +45,9 @@ pub struct Counts {
     pub read_whole: u64,
     /// Octets of answers.
     pub octets: u64,
+    /// Of call flows: messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub talked: Option<Talked>,
 }
 
 impl Counts {
@@ -86,6 +89,9 @@ impl Counts {
         for (mine, theirs) in pairs {
             *mine += theirs;
         }
+        if let Some(talked) = &other.talked {
+            self.talked.get_or_insert_default().add(talked);
+        }
     }
 
     pub fn count_wrong(&mut self, what: WrongWhat) {
@@ -107,6 +113,8 @@ pub struct Interval {
     pub service: Histogram<u64>,
     /// Nanoseconds from when a question was meant to leave until we took it up.
     pub lag: Histogram<u64>,
+    /// Nanoseconds that parts of call flows took.
+    pub delays: BTreeMap<Delay, Histogram<u64>>,
 }
 
 impl Default for Interval {
@@ -116,16 +124,25 @@ impl Default for Interval {
             response: histogram(),
             service: histogram(),
             lag: histogram(),
+            delays: BTreeMap::new(),
         }
     }
 }
 
 impl Interval {
+    /// The histogram of a delay.
+    pub fn delay(&mut self, delay: Delay) -> &mut Histogram<u64> {
+        self.delays.entry(delay).or_insert_with(histogram)
+    }
+
     pub fn add(&mut self, other: &Interval) {
         self.counts.add(&other.counts);
         self.response += &other.response;
         self.service += &other.service;
         self.lag += &other.lag;
+        for (delay, histogram) in &other.delays {
+            *self.delay(*delay) += histogram;
+        }
     }
 }
 

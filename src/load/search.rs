@@ -137,6 +137,11 @@ pub enum End {
     },
     /// The goal holds at the largest rate that was to be tried.
     AtLeast { rate: f64 },
+    /// It was stopped: the largest rate at which a trial held, and the smallest at which one missed the goal.
+    Interrupted {
+        holds: Option<f64>,
+        missed: Option<f64>,
+    },
     /// It is missed at the smallest.
     Below { rate: f64, by: String },
     /// No measurement can be had at `rate`, so that nothing is known above `holds`.
@@ -150,7 +155,7 @@ pub enum End {
 }
 
 /// A search under way.
-struct Search<'s, E, T: FnMut(f64, Length, u32) -> Result<Came, E>> {
+struct Search<'s, E, T: FnMut(f64, Length, u32) -> Result<Option<Came>, E>> {
     goal: Goal,
     method: &'s Method,
     trial: T,
@@ -164,11 +169,11 @@ enum Stopped<E> {
 }
 
 /// Searches. `trial` measures at a rate (arrivals a second), for so long; its third argument is the number of the
-/// trial, to draw other arrivals from.
+/// trial, to draw other arrivals from. `None` from it ends the search where it is.
 pub fn search<E>(
     goal: Goal,
     method: &Method,
-    trial: impl FnMut(f64, Length, u32) -> Result<Came, E>,
+    trial: impl FnMut(f64, Length, u32) -> Result<Option<Came>, E>,
 ) -> Result<Found, E> {
     let mut search = Search {
         goal,
@@ -190,7 +195,7 @@ pub fn search<E>(
 /// The smallest part by which a rate that did not hold is lowered.
 const STEP_DOWN: f64 = 0.02;
 
-impl<E, T: FnMut(f64, Length, u32) -> Result<Came, E>> Search<'_, E, T> {
+impl<E, T: FnMut(f64, Length, u32) -> Result<Option<Came>, E>> Search<'_, E, T> {
     fn run(&mut self) -> Result<End, Stopped<E>> {
         let Method {
             from,
@@ -296,6 +301,9 @@ impl<E, T: FnMut(f64, Length, u32) -> Result<Came, E>> Search<'_, E, T> {
         for _ in 0..=self.method.again {
             let number = self.trials.len() as u32;
             let came = (self.trial)(rate, length, number).map_err(Stopped::Failed)?;
+            let Some(came) = came else {
+                return Err(Stopped::End(self.interrupted()));
+            };
             self.trials.push(Tried {
                 rate,
                 length,
@@ -308,6 +316,21 @@ impl<E, T: FnMut(f64, Length, u32) -> Result<Came, E>> Search<'_, E, T> {
             }
         }
         Err(Stopped::End(End::Unmeasurable { holds, rate, why }))
+    }
+
+    /// What is known from the trials so far.
+    fn interrupted(&self) -> End {
+        let (mut holds, mut missed) = (None::<f64>, None::<f64>);
+        for tried in &self.trials {
+            let Came::Measured(figures) = &tried.came else {
+                continue;
+            };
+            match self.goal.missed_by(figures) {
+                None => holds = Some(holds.map_or(tried.rate, |rate| rate.max(tried.rate))),
+                Some(_) => missed = Some(missed.map_or(tried.rate, |rate| rate.min(tried.rate))),
+            }
+        }
+        End::Interrupted { holds, missed }
     }
 }
 
@@ -349,7 +372,7 @@ mod tests {
         method: &Method,
         mut came: impl FnMut(f64, Length, u32) -> Came,
     ) -> Found {
-        let trial = |rate, length, number| Ok::<_, Infallible>(came(rate, length, number));
+        let trial = |rate, length, number| Ok::<_, Infallible>(Some(came(rate, length, number)));
         search(goal, method, trial).unwrap()
     }
 
@@ -435,6 +458,22 @@ mod tests {
         let wrong = searched(GOAL, &METHOD, |_, _, _| Came::Wrong("empty".to_owned()));
         assert!(matches!(wrong.end, End::Wrong { .. }));
         assert_eq!(1, wrong.trials.len());
+    }
+
+    #[test]
+    fn what_was_tried_before_it_was_interrupted_is_kept() {
+        let trial = |rate: f64, _, number| {
+            let came = measured(if rate > 1_000.0 { 500 } else { 0 });
+            Ok::<_, Infallible>((number < 6).then_some(came))
+        };
+        let found = search(GOAL, &METHOD, trial).unwrap();
+        assert_eq!(6, found.trials.len());
+        // 100, 200, 400, 800, 1600, and 1200 between the last two.
+        let (holds, missed) = (Some(800.0), Some(1_200.0));
+        assert_eq!(End::Interrupted { holds, missed }, found.end);
+        let none = search(GOAL, &METHOD, |_, _, _| Ok::<_, Infallible>(None)).unwrap();
+        let (holds, missed) = (None, None);
+        assert_eq!(End::Interrupted { holds, missed }, none.end);
     }
 
     #[test]

@@ -67,6 +67,10 @@ pub enum Ask {
     Join(u32),
     /// A visitor leaves.
     Leave(u32),
+    /// A visitor that is there asks for peers: of closed-loop journeys alone.
+    VisitorFind(u32),
+    /// A visitor reports what it holds, what it fetched included: likewise.
+    VisitorReport(u32),
 }
 
 /// Peers asked for.
@@ -168,6 +172,10 @@ pub struct TrackerJourney {
     track_timer: Duration,
     /// Tells the transactions of one run from another's.
     run: String,
+    /// Pieces that visitors fetch while they are there.
+    fetches: u32,
+    /// Until when residents certainly stay, in nanoseconds: who publishes is there for as long as that says.
+    stay_until: Arc<AtomicU64>,
 }
 
 impl TrackerJourney {
@@ -184,7 +192,19 @@ impl TrackerJourney {
             visitors,
             track_timer,
             run: run.to_owned(),
+            fetches: 0,
+            stay_until: Arc::new(AtomicU64::new(u64::MAX)),
         }
+    }
+
+    /// The same, with what all lanes know of how long residents stay.
+    pub fn knowing(self, stay_until: Arc<AtomicU64>) -> TrackerJourney {
+        TrackerJourney { stay_until, ..self }
+    }
+
+    /// The same with visitors that fetch so many pieces, and report them.
+    pub fn fetching(self, fetches: u32) -> TrackerJourney {
+        TrackerJourney { fetches, ..self }
     }
 
     fn transaction(&self, number: u64) -> String {
@@ -195,19 +215,23 @@ impl TrackerJourney {
     fn swarm(&self, ask: Ask) -> u32 {
         match ask {
             Ask::Find(resident) | Ask::Report(resident) => self.population.swarm_of(resident),
-            Ask::Join(visitor) | Ask::Leave(visitor) => {
-                self.population.swarm_of_visitor(visitor.into())
-            }
+            Ask::Join(visitor)
+            | Ask::Leave(visitor)
+            | Ask::VisitorFind(visitor)
+            | Ask::VisitorReport(visitor) => self.population.swarm_of_visitor(visitor.into()),
         }
     }
 
     /// How many peers have to be listed at least, and may be at most. Of visitors nothing is certain.
-    fn expected(&self, ask: Ask) -> (usize, usize) {
+    fn expected(&self, ask: Ask, sent: At) -> (usize, usize) {
+        if sent.as_nanos() >= self.stay_until.load(Ordering::Acquire) {
+            return (0, WANTED as usize);
+        }
         let residents = u64::from(self.population.residents(self.swarm(ask)));
         let least = match ask {
             Ask::Find(_) => residents.saturating_sub(1),
-            Ask::Join(_) => residents,
-            Ask::Report(_) | Ask::Leave(_) => return (0, 0),
+            Ask::Join(_) | Ask::VisitorFind(_) => residents,
+            Ask::Report(_) | Ask::VisitorReport(_) | Ask::Leave(_) => return (0, 0),
         };
         (least.min(WANTED) as usize, WANTED as usize)
     }
@@ -258,6 +282,7 @@ impl TrackerJourney {
             }
             if let Some(cds) = &peer.cds
                 && cds.pieces != pieces
+                && !self.is_reported(person, &cds.pieces)
             {
                 return Err(wrong(format!(
                     "pieces {:?}, expected {pieces:?}",
@@ -266,6 +291,14 @@ impl TrackerJourney {
             }
         }
         Ok(())
+    }
+
+    /// Whether somebody may have reported to hold these pieces.
+    fn is_reported(&self, person: Person, pieces: &Pieces) -> bool {
+        match person {
+            Person::Resident(_) => false,
+            Person::Visitor(visitor) => *pieces == held(visitor, self.fetches),
+        }
     }
 
     fn check_whole(&self, asked: Asked<Ask>, answer: &Response) -> Result<(), Wrong> {
@@ -298,12 +331,12 @@ impl TrackerJourney {
             )));
         }
         let listed = result.peers.as_deref().unwrap_or_default();
-        self.check_count(asked.ask, listed.len())?;
+        self.check_count(asked, listed.len())?;
         self.check_list(asked, listed)
     }
 
-    fn check_count(&self, ask: Ask, found: usize) -> Result<(), Wrong> {
-        let (least, most) = self.expected(ask);
+    fn check_count(&self, asked: Asked<Ask>, found: usize) -> Result<(), Wrong> {
+        let (least, most) = self.expected(asked.ask, asked.sent);
         match (least..=most).contains(&found) {
             true => Ok(()),
             false => Err(Wrong::content(format!(
@@ -320,15 +353,16 @@ impl Journey for TrackerJourney {
 
     fn kind(ask: Ask) -> usize {
         match ask {
-            Ask::Find(_) => 0,
-            Ask::Report(_) => 1,
+            Ask::Find(_) | Ask::VisitorFind(_) => 0,
+            Ask::Report(_) | Ask::VisitorReport(_) => 1,
             Ask::Join(_) => 2,
             Ask::Leave(_) => 3,
         }
     }
 
     fn is_possible(&self, ask: Ask) -> bool {
-        let Ask::Leave(visitor) = ask else {
+        let (Ask::Leave(visitor) | Ask::VisitorFind(visitor) | Ask::VisitorReport(visitor)) = ask
+        else {
             return true;
         };
         let stay = self.visitors.0.get(visitor as usize);
@@ -336,26 +370,32 @@ impl Journey for TrackerJourney {
     }
 
     fn request(&mut self, ask: Ask, number: u64) -> Bytes {
+        post(&self.host, person(ask), &self.document(ask, number))
+    }
+
+    fn judge(&mut self, asked: Asked<Ask>, answer: &http::Response) -> Result<(), Wrong> {
+        if answer.status() != 200 {
+            return Err(Wrong::status(answer.status(), "200"));
+        }
+        let kind = answer.header("Content-Type").unwrap_or_default();
+        self.judge_document(asked, kind, &answer.body())
+    }
+}
+
+impl TrackerJourney {
+    /// The document that asks.
+    pub fn document(&self, ask: Ask, number: u64) -> Request {
         let person = person(ask);
         let swarm = swarm_id(self.swarm(ask));
         let body = match ask {
-            Ask::Find(_) => Body::Find(Find {
+            Ask::Find(_) | Ask::VisitorFind(_) => Body::Find(Find {
                 swarm_id: swarm,
                 peer_num: Some(PeerNum::at_most(WANTED)),
             }),
-            Ask::Report(resident) => Body::StatReport(StatReport {
-                stat: vec![Stat {
-                    swarm_id: swarm,
-                    uploaded_bytes: number,
-                    downloaded_bytes: number,
-                    available_bandwidth: 1_000,
-                    concurrent_links: 2,
-                    cds: Some(StatCds {
-                        pieces: self.population.pieces(resident),
-                        ..StatCds::default()
-                    }),
-                }],
-            }),
+            Ask::Report(resident) => reporting(swarm, number, self.population.pieces(resident)),
+            Ask::VisitorReport(visitor) => {
+                reporting(swarm, number, held(visitor.into(), self.fetches))
+            }
             Ask::Join(visitor) => Body::Connect(joining(
                 person,
                 swarm,
@@ -372,39 +412,27 @@ impl Journey for TrackerJourney {
                 ..Connect::default()
             }),
         };
-        let request = Request {
+        Request {
             transaction_id: self.transaction(number),
             peer_id: person.peer_id(),
             body,
-        };
-        post(&self.host, person, &request)
+        }
     }
 
-    fn judge(&mut self, asked: Asked<Ask>, answer: &http::Response) -> Result<(), Wrong> {
-        if answer.status() != 200 {
-            return Err(Wrong::status(answer.status(), "200"));
-        }
-        let body = answer.body();
+    /// What is wrong with the document that answers, and with its media type.
+    pub fn judge_document(&self, asked: Asked<Ask>, kind: &str, body: &[u8]) -> Result<(), Wrong> {
         let outcome = match asked.depth {
-            Depth::Shape => self.check_shape(asked, answer, &body),
-            Depth::Whole => self.read_whole(asked, &body),
+            Depth::Shape => self.check_shape(asked, kind, body),
+            Depth::Whole => self.read_whole(asked, body),
         };
         if outcome.is_ok() {
             self.note(asked);
         }
         outcome
     }
-}
 
-impl TrackerJourney {
     /// What can be seen without reading the document: the transaction, the outcome, the number of peers.
-    fn check_shape(
-        &self,
-        asked: Asked<Ask>,
-        answer: &http::Response,
-        body: &[u8],
-    ) -> Result<(), Wrong> {
-        let kind = answer.header("Content-Type").unwrap_or_default();
+    fn check_shape(&self, asked: Asked<Ask>, kind: &str, body: &[u8]) -> Result<(), Wrong> {
         if !kind.starts_with(MEDIA_TYPE) {
             return Err(Wrong::shape(format!(
                 "Content-Type {kind:?}, expected {MEDIA_TYPE}"
@@ -420,7 +448,7 @@ impl TrackerJourney {
         if memmem::find(body, b"\"error_code\":0,").is_none() {
             return self.read_whole(asked, body);
         }
-        self.check_count(asked.ask, memmem::find_iter(body, b"\"peer_id\"").count())
+        self.check_count(asked, memmem::find_iter(body, b"\"peer_id\"").count())
     }
 
     fn read_whole(&self, asked: Asked<Ask>, body: &[u8]) -> Result<(), Wrong> {
@@ -444,6 +472,12 @@ impl TrackerJourney {
                     stay.left.store(came, Ordering::Release);
                 }
             }
+            // Whoever is heard of is there as if it had just joined.
+            Ask::VisitorFind(visitor) | Ask::VisitorReport(visitor) => {
+                if let Some(stay) = stay(visitor) {
+                    stay.joined.fetch_max(came, Ordering::AcqRel);
+                }
+            }
             Ask::Find(_) | Ask::Report(_) => {}
         }
     }
@@ -453,8 +487,42 @@ impl TrackerJourney {
 fn person(ask: Ask) -> Person {
     match ask {
         Ask::Find(resident) | Ask::Report(resident) => Person::Resident(resident),
-        Ask::Join(visitor) | Ask::Leave(visitor) => Person::Visitor(visitor.into()),
+        Ask::Join(visitor)
+        | Ask::Leave(visitor)
+        | Ask::VisitorFind(visitor)
+        | Ask::VisitorReport(visitor) => Person::Visitor(visitor.into()),
     }
+}
+
+/// Tells how much somebody has given and taken, and what it holds.
+fn reporting(swarm_id: String, octets: u64, pieces: Pieces) -> Body {
+    Body::StatReport(StatReport {
+        stat: vec![Stat {
+            swarm_id,
+            uploaded_bytes: octets,
+            downloaded_bytes: octets,
+            available_bandwidth: 1_000,
+            concurrent_links: 2,
+            cds: Some(StatCds {
+                pieces,
+                ..StatCds::default()
+            }),
+        }],
+    })
+}
+
+/// The piece a visitor fetches as its `nth`, counted from 0; the piece from 1.
+pub fn fetched(visitor: u64, nth: u32) -> u32 {
+    1 + (mixed(visitor ^ mixed(nth.into())) % u64::from(super::population::PIECES)) as u32
+}
+
+/// What a visitor holds once it has fetched so many.
+fn held(visitor: u64, fetches: u32) -> Pieces {
+    let mut pieces = visitor_pieces(visitor);
+    for nth in 0..fetches {
+        pieces.insert(fetched(visitor, nth));
+    }
+    pieces
 }
 
 /// The one piece a visitor brings along.
@@ -573,6 +641,7 @@ mod tests {
                     left += 1;
                 }
                 Ask::Find(resident) | Ask::Report(resident) => assert!(resident < 1000),
+                closed => panic!("{closed:?} in an open loop"),
             }
         }
         assert!(left > 500 && joined.len() > 300, "{left}, {}", joined.len());

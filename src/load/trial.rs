@@ -8,13 +8,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    call_flow::Traffic,
     chunks::Library,
     engine::{machine::Used, serve::Counted},
+    flow::Delay,
     population::Population,
     profile::Profile,
     record::{Counts, Interval},
     schedule::{Law, Share},
+    search::Goal,
+    talked::{SessionRatios, Talked},
     tracker::Mix,
+    users::ClosedLoop,
     validity::{Allowed, Broken, Evidence},
 };
 
@@ -72,7 +77,7 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Plan {
-    /// `tracker` or `chunks`.
+    /// `tracker`, `chunks`, `callflow` or `users`.
     pub load: String,
     /// Where it was asked, or `serve` for a server of our own.
     pub target: String,
@@ -99,8 +104,37 @@ pub struct Plan {
     /// Of the tracker path.
     pub population: Option<Population>,
     pub mix: Option<Mix>,
-    /// Of the chunk path.
+    /// Of the chunk path, and of call flows.
     pub library: Option<Library>,
+    /// Of call flows.
+    pub call_flow: Option<CallFlowPlan>,
+    /// Of users who wait for answers: then the rates of `profile` are 0, as nothing is due at a time of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed_loop: Option<ClosedLoop>,
+    /// What it was held to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goal: Option<Goal>,
+    /// Whether all of it was under TLS; octets are counted without it.
+    #[serde(default)]
+    pub tls: bool,
+}
+
+/// How call flows were to be said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct CallFlowPlan {
+    pub over: Over,
+    pub traffic: Traffic,
+    /// T1 of the generator, in seconds; the other timers are in proportion to those of RFC 3261.
+    pub t1: f64,
+}
+
+/// What carries SIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Over {
+    Tcp,
+    Udp,
 }
 
 /// What was measured.
@@ -122,6 +156,12 @@ pub struct Figures {
     pub service: Percentiles,
     /// How late questions were taken up.
     pub lag: Percentiles,
+    /// Of call flows: times within them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub delays: BTreeMap<Delay, Percentiles>,
+    /// Of call flows with sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<SessionRatios>,
     /// By kind of question.
     pub kinds: BTreeMap<String, Kind>,
     /// Second by second.
@@ -213,6 +253,8 @@ pub struct Machine {
 #[serde(rename_all = "kebab-case", default)]
 pub struct Stopped {
     pub counted: Counted,
+    /// Messages of SIP, where it was spoken beside.
+    pub sip: Option<Counted>,
     /// Peers tracked at the end, and those whose track timer fired.
     pub tracked: Option<usize>,
     pub expired: Option<u64>,
@@ -237,6 +279,12 @@ pub fn figures(
         response: Percentiles::of(&total.response),
         service: Percentiles::of(&total.service),
         lag: Percentiles::of(&total.lag),
+        delays: total
+            .delays
+            .iter()
+            .map(|(delay, histogram)| (*delay, Percentiles::of(histogram)))
+            .collect(),
+        sessions: counts.talked.as_ref().and_then(Talked::ratios),
         kinds,
         timeline,
         counts,

@@ -263,6 +263,20 @@ pub fn authority() -> Result<(String, String), TlsError> {
     Ok((authority.trusted.pem(), key))
 }
 
+/// What opens connections to servers that this authority (PEM) vouches for.
+pub fn held_to(authority: &str) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(authority.as_bytes()) {
+        roots.add(root?)?;
+    }
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_webpki_verifier(verifier.build()?)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
 /// The name to hold a server to.
 pub fn server_name(addr: SocketAddr) -> ServerName<'static> {
     ServerName::IpAddress(addr.ip().into())

@@ -790,7 +790,7 @@ fn gm_ports(setup: &Setup) -> Vec<SipPort> {
                 ListenTransport::Tcp | ListenTransport::Tls => SipTransport::Tcp,
             },
             path_mtu: setup.path_mtu.get(&RefPoint::Gm).copied(),
-            timers: GM_TIMERS,
+            timers: GM_TIMERS.with_t1(Duration::from_millis(setup.policy.ua.t1_millis.into())),
         })
         .collect()
 }

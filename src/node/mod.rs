@@ -34,7 +34,10 @@ use crate::{
 
 pub use serving::{CONTENT_PATH, Shelf, content_answer};
 pub use setup::Setup;
-pub use tracker::{Desk as TrackerDesk, tracking_list as tracking_list_of};
+pub use tracker::{
+    Desk as TrackerDesk, IscDesk as TrackerIscDesk, PEERS as PEER_LIST_PACKAGE,
+    STATUS as STATUS_PACKAGE, tracking_list as tracking_list_of,
+};
 
 /// A reference node.
 pub trait Node: Send {

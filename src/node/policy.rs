@@ -89,6 +89,8 @@ decisions! {
         sec_agree: bool = [false],
         /// Whether an INVITE goes straight to the other end, past the P-CSCF.
         skips_p_cscf: bool = [false],
+        /// T1 towards the P-CSCF, in milliseconds, the other timers in proportion (TS 24.229 7.7, second-hand).
+        t1_millis: u32 = [2000],
         /// Whether what does not come from its P-CSCF is heeded (TS 24.229 5.1.1, clause not verified).
         trusts_anybody: bool = [false],
         /// Whether it subscribes to its own registration state (TS 24.229 5.1.1.3, clause not verified).
@@ -477,6 +479,8 @@ decisions! {
         reuse: Reuse = [Reuse::Process, Reuse::Refuse],
         /// Seconds below which a publication is refused with 423 (RFC 3903 6 step 4: may).
         shortest_publication: u32 = [0, 10],
+        /// T1 on ISC, in milliseconds, the other timers in proportion (TS 24.229 7.7, second-hand).
+        t1_millis: u32 = [500],
         /// The error for a peer id that is bound to somebody else (RFC 7846 2.3.2 B: 6 or 3).
         taken: ErrorCode = [ErrorCode::ForbiddenAction, ErrorCode::AuthenticationRequired],
         /// The least time between two NOTIFYs, in milliseconds (RFC 6665 4.2.2 leaves it open).

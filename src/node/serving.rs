@@ -352,6 +352,8 @@ pub struct Serving {
     msrp: MsrpEndpoint,
     http: HttpServer,
     calls: BTreeMap<DialogId, Call>,
+    /// Legs of all calls, those included that are over.
+    legs: usize,
     /// BYEs of ours whose answers nobody waits for.
     farewells: BTreeSet<ClientTxn>,
     timers: BTreeMap<TimerId, DialogId>,
@@ -398,6 +400,7 @@ impl Serving {
             ),
             http: HttpServer::new(),
             calls: BTreeMap::new(),
+            legs: 0,
             farewells: BTreeSet::new(),
             timers: BTreeMap::new(),
             uploaded: BTreeMap::new(),
@@ -415,6 +418,12 @@ impl Serving {
     /// Octets sent of a content so far.
     pub fn uploaded(&self, swarm: &str) -> u64 {
         self.uploaded.get(swarm).copied().unwrap_or(0)
+    }
+
+    /// Whether it carries as many transfers as it may.
+    fn is_full(&self) -> bool {
+        let most = self.policy.most_transfers;
+        self.legs >= most && self.transfers() >= most
     }
 
     /// Transfers under way.
@@ -523,7 +532,7 @@ impl Serving {
             Err(answer) => return user.respond(at, txn, &answer, out),
         };
         let is_known = DialogId::of_request(request).is_some_and(|id| self.calls.contains_key(&id));
-        if !is_known && self.transfers() >= self.policy.most_transfers {
+        if !is_known && self.is_full() {
             let busy = Answer {
                 headers: vec![("Retry-After", self.policy.retry_after.to_string())],
                 ..Answer::of(self.policy.busy_status)
@@ -655,6 +664,7 @@ impl Serving {
                 octets: bent(&octets, &self.policy),
             },
         };
+        self.legs += 1;
         call.legs.push(CallLeg {
             transfer_id: asked.transfer_id.clone(),
             swarm,
@@ -813,6 +823,7 @@ impl Serving {
         };
         self.timers.remove(&call.timer);
         out.disarm(call.timer);
+        self.legs -= call.legs.len();
         for leg in call.legs {
             self.msrp.end(leg.session, out);
         }

@@ -26,7 +26,8 @@ use crate::{
     wire::ppstp::Manifest,
 };
 
-pub use desk::Desk;
+pub use desk::{Desk, IscDesk};
+pub use isc_door::{PEERS, STATUS};
 
 pub fn build(setup: Setup) -> Box<dyn Node> {
     Box::new(Tracker::new(setup))

@@ -206,7 +206,8 @@ enum ClientMachine {
 #[derive(Debug)]
 struct Server {
     machine: ServerMachine,
-    request: Message,
+    /// `None` once a user agent has answered it finally: what is still needed of it is the answer.
+    request: Option<Message>,
     key: String,
     back: Back,
     last: Option<Bytes>,
@@ -371,7 +372,13 @@ impl SipEndpoint {
         if !may_go {
             return;
         }
-        server.last = Some(response.bytes().clone());
+        if uas && status >= 200 {
+            // It may be remembered for long: no octet more than it has.
+            server.last = Some(Bytes::copy_from_slice(response.bytes()));
+            server.request = None;
+        } else {
+            server.last = Some(response.bytes().clone());
+        }
         let awaits_ack = uas
             && (200..300).contains(&status)
             && matches!(server.machine, ServerMachine::Invite(_));
@@ -410,9 +417,11 @@ impl SipEndpoint {
         self.clients.get(&txn).map(|client| &client.request)
     }
 
-    /// The request a server transaction holds.
+    /// The request a server transaction holds: until a user agent has answered it finally.
     pub fn incoming(&self, txn: ServerTxn) -> Option<&Message> {
-        self.servers.get(&txn).map(|server| &server.request)
+        self.servers
+            .get(&txn)
+            .and_then(|server| server.request.as_ref())
     }
 
     /// Whether no transaction is left.
@@ -501,7 +510,10 @@ impl SipEndpoint {
                 }
             }
             ServerStep::Trying => {
-                let trying = Builder::response(&server.request, 100, sip::reason(100), None);
+                let Some(request) = &server.request else {
+                    return;
+                };
+                let trying = Builder::response(request, 100, sip::reason(100), None);
                 let trying = trying.finish().bytes().clone();
                 server.last = Some(trying.clone());
                 self.answer(back, &trying, out);

@@ -63,6 +63,16 @@ impl Timers {
         }
     }
 
+    /// The same in proportion to another T1.
+    pub fn with_t1(self, t1: Duration) -> Timers {
+        let share = t1.as_secs_f64() / self.t1.as_secs_f64().max(1e-9);
+        Timers {
+            t1,
+            t2: self.t2.mul_f64(share),
+            t4: self.t4.mul_f64(share),
+        }
+    }
+
     /// How long a transaction waits for the other side: Timers B, F, H, J, L and M.
     pub fn patience(self) -> Duration {
         self.t1 * 64

@@ -7,7 +7,8 @@ use crate::load::{
     engine::{bench::Live, machine::Used},
     profile::Shape,
     search::{Came, End, Found, Goal, Length, Tried},
-    trial::{Figures, Outcome, Percentiles, Plan, Stopped, Trial},
+    talked::{SessionRatios, Talked},
+    trial::{Figures, Outcome, Over, Percentiles, Plan, Stopped, Trial},
 };
 
 /// A measurement for a terminal: figures, or why there are none.
@@ -44,6 +45,19 @@ pub fn text(trial: &Trial, stopped: Option<&Stopped>) -> String {
 
 /// What was to be done, in a line.
 fn planned(plan: &Plan) -> String {
+    let measured = plan.profile.duration().as_secs_f64() - plan.warm_up;
+    if let Some(crowd) = &plan.closed_loop {
+        let [least, most] = crowd.think.map(|seconds| seconds * 1e3);
+        let mut text = format!(
+            "closed loop: {} users of {} for {measured:.0} s, thinking {least:.0} to {most:.0} ms before each question, {} pieces a journey",
+            crowd.users, plan.target, crowd.fetches
+        );
+        if let Some(population) = &plan.population {
+            let (peers, swarms) = (population.peers, population.swarms);
+            let _ = write!(text, "; {peers} other peers in {swarms} swarms");
+        }
+        return text;
+    }
     let shape = match plan.profile.shape {
         Shape::Constant => "constant",
         Shape::Ramp => "ramp",
@@ -51,7 +65,6 @@ fn planned(plan: &Plan) -> String {
         Shape::Soak => "soak",
         Shape::FlashCrowd => "flash crowd",
     };
-    let measured = plan.profile.duration().as_secs_f64() - plan.warm_up;
     let segments = &plan.profile.segments;
     let first = segments.last().map_or(0.0, |segment| segment.from);
     let peak = plan.profile.peak();
@@ -74,6 +87,20 @@ fn planned(plan: &Plan) -> String {
             library.piece, library.contents, library.size
         );
     }
+    if plan.tls {
+        text.push_str("; over TLS");
+    }
+    if let Some(call_flow) = &plan.call_flow {
+        let over = match call_flow.over {
+            Over::Tcp => "TCP",
+            Over::Udp => "UDP",
+        };
+        let _ = write!(
+            text,
+            "; over {over}, T1 {:.3} s, {} in percent",
+            call_flow.t1, call_flow.traffic
+        );
+    }
     if plan.share.of > 1 {
         let _ = write!(text, "; share {}", plan.share);
     }
@@ -82,17 +109,24 @@ fn planned(plan: &Plan) -> String {
 
 fn measured(text: &mut String, trial: &Trial, figures: &Figures, stopped: Option<&Stopped>) {
     let counts = &figures.counts;
+    let (offered, arrivals) = match trial.plan.closed_loop {
+        Some(_) => ("asked", "questions"),
+        None => ("offered", "arrivals"),
+    };
     line(
         text,
-        "offered",
-        &format!("{:.1}/s, {} arrivals", figures.offered_rate, counts.offered),
+        offered,
+        &format!(
+            "{:.1}/s, {} {arrivals}",
+            figures.offered_rate, counts.offered
+        ),
     );
     line(
         text,
         "achieved",
         &format!("{:.1}/s right and in time", figures.achieved_rate),
     );
-    if counts.octets > 0 && trial.plan.library.is_some() {
+    if counts.octets > 0 && trial.plan.library.is_some() && counts.talked.is_none() {
         let rate = counts.octets as f64 / figures.seconds / 1e9;
         line(text, "octets", &format!("{rate:.3} GB/s"));
     }
@@ -119,6 +153,16 @@ fn measured(text: &mut String, trial: &Trial, figures: &Figures, stopped: Option
     ] {
         line(text, name, &percentiles(times));
     }
+    if let Some(crowd) = &trial.plan.closed_loop {
+        for (name, kind) in &figures.kinds {
+            let told = format!("{} asked, {} inadequate", kind.offered, kind.inadequate);
+            line(text, &format!("  {name}"), &told);
+        }
+        line(text, "caveat", &crowd.caveat);
+    }
+    if let Some(talked) = &counts.talked {
+        conversation(text, figures, talked);
+    }
     let checked = format!(
         "every answer for its shape, {} read whole",
         counts.read_whole
@@ -135,6 +179,42 @@ fn measured(text: &mut String, trial: &Trial, figures: &Figures, stopped: Option
             "tracked",
             &format!(
                 "{tracked} peers at the end, {expired} expired, the list held for it {sweep:.0} µs at most"
+            ),
+        );
+    }
+}
+
+/// What only call flows have: messages, answers by status, and the measures of RFC 6076.
+fn conversation(text: &mut String, figures: &Figures, talked: &Talked) {
+    line(
+        text,
+        "messages",
+        &format!(
+            "{} said and {} heard, {} said again, {} strays",
+            talked.said, talked.heard, talked.retransmissions, talked.strays
+        ),
+    );
+    line(text, "final answers", &talked.answers_in_words());
+    let kinds = figures.kinds.iter();
+    let kinds = kinds.map(|(name, kind)| format!("{name} {} of {}", kind.inadequate, kind.offered));
+    line(
+        text,
+        "by kind",
+        &format!("inadequate: {}", kinds.collect::<Vec<_>>().join(", ")),
+    );
+    for (name, ratio) in figures.sessions.iter().flat_map(SessionRatios::named) {
+        line(text, "", &format!("{:8.4} %  {name}", ratio * 100.0));
+    }
+    for (delay, times) in &figures.delays {
+        line(
+            text,
+            "",
+            &format!(
+                "p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms  {}",
+                times.p50 / 1e3,
+                times.p99 / 1e3,
+                times.max / 1e3,
+                delay.name()
             ),
         );
     }
@@ -206,6 +286,17 @@ pub fn found(what: &str, found: &Found) -> String {
             )
         }
         End::AtLeast { rate } => format!("at least {rate:.0}/s, the largest rate tried"),
+        End::Interrupted { holds, missed } => {
+            let held = match holds {
+                Some(rate) => format!("a trial held at {rate:.0}/s"),
+                None => "no trial held".to_owned(),
+            };
+            let missed = match missed {
+                Some(rate) => format!("one missed the goal at {rate:.0}/s"),
+                None => "none missed the goal".to_owned(),
+            };
+            format!("INTERRUPTED: {held}, {missed}; this is no capacity")
+        }
         End::Below { rate, by } => format!("below {rate:.0}/s, which missed by {by}"),
         End::Unmeasurable { holds, rate, why } => {
             let holds = holds.map_or("nothing holds below it".to_owned(), |rate| {
@@ -327,7 +418,18 @@ pub fn exposition(live: &Live) -> String {
         ("wrong", "Wrong answers.", counts.wrong()),
         ("octets", "Octets of answers.", counts.octets),
     ];
-    for (name, help, value) in counters {
+    let talked = counts.talked.iter().flat_map(|talked| {
+        [
+            ("said", "SIP messages that left.", talked.said),
+            ("heard", "SIP messages that came.", talked.heard),
+            (
+                "retransmissions",
+                "SIP requests that were sent again.",
+                talked.retransmissions,
+            ),
+        ]
+    });
+    for (name, help, value) in counters.into_iter().chain(talked) {
         let _ = writeln!(
             text,
             "# HELP peerproof_load_{name}_total {help}\n# TYPE peerproof_load_{name}_total counter\npeerproof_load_{name}_total {value}"

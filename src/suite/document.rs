@@ -195,7 +195,8 @@ impl<'a> Value<'a> {
         self.number_up_to(100.0, "a factor from 0 to 100")
     }
 
-    fn number_up_to(&self, most: f64, expected: &str) -> Option<f64> {
+    /// A number from 0 to `most`, both included.
+    pub fn number_up_to(&self, most: f64, expected: &str) -> Option<f64> {
         let number = match self.as_integer() {
             Some(integer) => Some(integer as f64),
             None => self

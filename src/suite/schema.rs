@@ -511,17 +511,17 @@ fn holdings() -> Value {
 }
 
 /// A key of a table: name, schema, whether it has to be there.
-type Key = (&'static str, Value, bool);
+pub(crate) type Key = (&'static str, Value, bool);
 
-fn need(name: &'static str, schema: Value) -> Key {
+pub(crate) fn need(name: &'static str, schema: Value) -> Key {
     (name, schema, true)
 }
 
-fn may(name: &'static str, schema: Value) -> Key {
+pub(crate) fn may(name: &'static str, schema: Value) -> Key {
     (name, schema, false)
 }
 
-fn table(keys: &[Key]) -> Value {
+pub(crate) fn table(keys: &[Key]) -> Value {
     let properties: Map<String, Value> = keys
         .iter()
         .map(|(name, schema, _)| ((*name).to_owned(), schema.clone()))
@@ -550,7 +550,7 @@ fn exactly_one(schema: Value, keys: &[Key]) -> Value {
     schema.into()
 }
 
-fn document(title: &str, root: Value, definitions: Map<String, Value>) -> Value {
+pub(crate) fn document(title: &str, root: Value, definitions: Map<String, Value>) -> Value {
     let mut schema = Map::new();
     schema.insert("$schema".to_owned(), json!(DRAFT));
     schema.insert("title".to_owned(), json!(title));
@@ -593,7 +593,7 @@ fn one_or_some(one: Value) -> Value {
     any_of([one.clone(), array(one)])
 }
 
-fn text(says: &str) -> Value {
+pub(crate) fn text(says: &str) -> Value {
     json!({ "type": "string", "description": says })
 }
 
@@ -601,7 +601,7 @@ fn strings() -> Value {
     one_or_some(json!({ "type": "string" }))
 }
 
-fn word(words: Vec<&str>) -> Value {
+pub(crate) fn word(words: Vec<&str>) -> Value {
     json!({ "enum": words })
 }
 

@@ -6,7 +6,7 @@ mod folder;
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream, UdpSocket},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -15,6 +15,7 @@ use std::{
 use folder::Folder;
 use peerproof::load::{
     engine::machine,
+    flow::Delay,
     log,
     trial::{Figures, Outcome, Stopped, Trial},
 };
@@ -264,6 +265,296 @@ fn every_piece_of_the_chunk_path_is_held_to_its_digest() {
     );
 }
 
+/// A little of everything that call flows may be, of a population that is quickly made.
+const CALL_FLOWS: &[&str] = &[
+    "callflow",
+    "--rate",
+    "200",
+    "--peers",
+    "2000",
+    "--contents",
+    "2",
+    "--size",
+    "64KiB",
+    "--piece",
+    "16KiB",
+    "--connections",
+    "4",
+    "--read-whole",
+    "1",
+];
+
+#[test]
+fn call_flows_of_every_kind_end_as_they_ought_to_over_udp_and_tcp() {
+    for over in ["udp", "tcp"] {
+        let mix = "peer-list=20,status=20,register=10,refused=10,not-held=10";
+        let args = ["--over", over, "--mix", mix, "--duration", "2s"];
+        let measured = bench(over, &[CALL_FLOWS, PATIENT, &args].concat());
+        let trial = &measured.trial;
+        let counts = &trial.evidence.counts;
+        assert_eq!(0, counts.wrong(), "{}", measured.said);
+        if trial.outcome == Outcome::Invalid {
+            assert_eq!(Some(6), measured.exit, "{}", measured.said);
+            continue;
+        }
+        assert_eq!(Some(0), measured.exit, "{}", measured.said);
+        let (talked, served) = (counts.talked.as_ref().unwrap(), trial.evidence.served);
+        let served = served.unwrap();
+        assert_eq!(counts.offered, counts.right);
+        assert_eq!(counts.answered, counts.read_whole);
+        if talked.retransmissions == 0 {
+            assert_eq!(
+                (talked.said, talked.heard),
+                (served.requests, served.answers)
+            );
+        }
+        let figures = trial.figures.as_ref().unwrap();
+        assert!(figures.kinds.values().all(|kind| kind.offered > 0));
+        let of_kind = |name: &str| figures.kinds[name].offered;
+        let talked = figures.counts.talked.as_ref().unwrap();
+        let answered = |text: &str| talked.answers[&text.parse().unwrap()];
+        assert_eq!(of_kind("piece"), answered("INVITE 200"));
+        assert_eq!(of_kind("piece"), answered("BYE 200"));
+        assert_eq!(of_kind("not-held"), answered("INVITE 488"));
+        assert_eq!(of_kind("refused"), answered("SUBSCRIBE 403"));
+        assert_eq!(of_kind("peer-list"), answered("SUBSCRIBE 200"));
+        assert_eq!(of_kind("status"), answered("PUBLISH 200"));
+        assert_eq!(of_kind("register"), answered("REGISTER 200"));
+        let all = (of_kind("piece") + of_kind("not-held")) as f64;
+        let ratio = figures.sessions.unwrap().session_establishment;
+        assert!((ratio - of_kind("piece") as f64 / all).abs() < 1e-9);
+        // The interval log has the delays as well.
+        let record = log::read(measured.log.as_ref().unwrap()).unwrap();
+        for (delay, times) in &figures.delays {
+            assert_eq!(times.count, record.total().delays[delay].len());
+        }
+        let sessions = figures.delays[&Delay::SessionRequest].count;
+        assert_eq!(of_kind("piece"), sessions);
+    }
+}
+
+#[test]
+fn call_flows_that_are_answered_wrongly_win_nothing() {
+    let cases = [
+        ("tracker-lists-nobody", "peer-list=100", "0 peers listed"),
+        (
+            "holder-refuses-with-404",
+            "not-held=100",
+            "status 404, expected 488",
+        ),
+        (
+            "holder-answers-a-range-without-its-end",
+            "piece=100",
+            "piece ",
+        ),
+    ];
+    for (deviation, mix, why) in cases {
+        let deviation_arg = format!("--serve=--deviation={deviation}");
+        let args = ["--mix", mix, "--duration", "1s", &deviation_arg];
+        let measured = bench(deviation, &[CALL_FLOWS, PATIENT, &args].concat());
+        assert_eq!(Some(1), measured.exit, "{}", measured.said);
+        let trial = measured.trial;
+        assert_eq!((Outcome::Wrong, None), (trial.outcome, trial.figures));
+        let counts = &trial.evidence.counts;
+        assert_eq!((0, counts.answered), (counts.right, counts.wrong()));
+        assert!(measured.said.contains(why), "{}", measured.said);
+        assert!(measured.log.is_none() && !measured.said.contains("p99"));
+    }
+}
+
+/// Takes datagrams for a server, and loses every `lost`-th; answers go past it, to where the questions say.
+fn lossy(server: SocketAddr, lost: u64) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let addr = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let (mut octets, mut count) = (vec![0; 1 << 16], 0u64);
+        while let Ok(length) = socket.recv(&mut octets) {
+            count += 1;
+            if count % lost != 0 {
+                let _ = socket.send_to(&octets[..length], server);
+            }
+        }
+    });
+    addr
+}
+
+#[test]
+fn what_is_lost_is_said_again_and_silence_is_counted() {
+    let serving = Serving::start(&[
+        "callflow",
+        "--peers",
+        "2000",
+        "--contents",
+        "2",
+        "--size",
+        "64KiB",
+        "--piece",
+        "16KiB",
+        "--t1",
+        "50ms",
+    ]);
+    let target = lossy(serving.1, 7).to_string();
+    let args = [
+        "--target",
+        &target,
+        "--t1",
+        "50ms",
+        "--duration",
+        "2s",
+        "--connections",
+        "1",
+    ];
+    let run = |name: &str, more: &[&str]| {
+        bench(
+            name,
+            &[&CALL_FLOWS[..11], &args[..], &["--read-whole", "1"], more].concat(),
+        )
+    };
+    let measured = run("lossy", &["--allowed-lag", "20s", "--limit", "5s"]);
+    let counts = &measured.trial.evidence.counts;
+    let talked = counts.talked.as_ref().unwrap();
+    // A copy may come after all is over; nothing is wrong for it.
+    assert_eq!(0, counts.wrong(), "{}", measured.said);
+    assert!(talked.retransmissions > 50, "{}", measured.said);
+    assert_eq!(counts.offered, counts.right + counts.unanswered);
+    assert!(counts.right > counts.offered * 9 / 10, "{}", measured.said);
+    // Whoever had to say it again was late: no answer comes before T1 is over.
+    let measured = run("late", &["--allowed-lag", "20s", "--limit", "49ms"]);
+    if let Some(figures) = measured.trial.figures {
+        let counts = figures.counts;
+        assert!(counts.late > counts.offered / 10, "{}", measured.said);
+        assert!(figures.inadequate > 0.1);
+    }
+    drop(serving);
+
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let target = silent.local_addr().unwrap().to_string();
+    let args = [
+        "--target",
+        &target,
+        "--t1",
+        "50ms",
+        "--patience",
+        "400ms",
+        "--duration",
+        "1s",
+    ];
+    let measured = bench("silent", &[CALL_FLOWS, &args[..]].concat());
+    assert_eq!(Some(7), measured.exit, "{}", measured.said);
+    let counts = &measured.trial.evidence.counts;
+    assert_eq!(
+        (counts.offered, counts.offered, 0),
+        (counts.sent, counts.unanswered, counts.answered)
+    );
+    assert!(counts.talked.as_ref().unwrap().retransmissions >= counts.offered);
+}
+
+#[test]
+fn a_tracker_has_one_list_behind_its_door_on_ut_and_that_on_isc() {
+    let mut serving = Serving::start(&["tracker", "--peers", "5", "--sip", "127.0.0.1:0"]);
+    let listed = |addr| {
+        let mut stream = TcpStream::connect(addr).unwrap();
+        let question = find("u0000000", "t1").replace("Host: x", "Host: x\r\nConnection: close");
+        stream.write_all(question.as_bytes()).unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        said.matches("\"peer_id\"").count()
+    };
+    assert_eq!(4, listed(serving.1));
+    // The S-CSCF tells that u0000003 is not registered any more.
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let local = socket.local_addr().unwrap();
+    let register = format!(
+        "REGISTER sip:tracker@p2pcds.ims.example SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKa\r\n\
+         From: <sip:scscf1.ims.example>;tag=s\r\nTo: <sip:u0000003@ims.example>\r\nCall-ID: a\r\n\
+         CSeq: 1 REGISTER\r\nContact: <sip:scscf1.ims.example>\r\nExpires: 0\r\nContent-Length: 0\r\n\r\n"
+    );
+    let sip = serving.2.take().unwrap();
+    let mut octets = [0; 2048];
+    // The same request again is the same transaction: it is answered again, and done once.
+    for _ in 0..2 {
+        socket.send_to(register.as_bytes(), sip).unwrap();
+        let length = socket.recv(&mut octets).unwrap();
+        assert!(octets[..length].starts_with(b"SIP/2.0 200 "));
+    }
+    assert_eq!(3, listed(serving.1));
+    let stopped = serving.stop();
+    let sip = stopped.sip.unwrap();
+    assert_eq!((2, 2), (stopped.counted.requests, sip.requests));
+    assert_eq!((2, Some(4)), (sip.answers, stopped.tracked));
+}
+
+#[test]
+fn two_shares_of_call_flows_together_are_one() {
+    let serving = Serving::start(&[
+        "callflow",
+        "--peers",
+        "2000",
+        "--contents",
+        "2",
+        "--size",
+        "64KiB",
+        "--piece",
+        "16KiB",
+    ]);
+    let target = serving.1.to_string();
+    let folder = Folder::new("call-flow-shares");
+    let run = |share: &str, out: &str| {
+        let args = [
+            "--target",
+            &target,
+            "--share",
+            share,
+            "--duration",
+            "2s",
+            "--warm-up",
+            "500ms",
+            "--out",
+            out,
+        ];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_peerproof"));
+        command
+            .arg("bench")
+            .args(CALL_FLOWS)
+            .args(PATIENT)
+            .args(args);
+        let command = command.current_dir(folder.path());
+        command.stdout(Stdio::null()).spawn().unwrap()
+    };
+    let mut halves = [run("1/2", "left"), run("2/2", "right")];
+    let codes = halves.each_mut().map(|half| half.wait().unwrap().code());
+    let code = run("1/1", "one").wait().unwrap().code();
+    if codes != [Some(0), Some(0)] || code != Some(0) {
+        // No room for a measurement on this machine.
+        assert!([codes[0], codes[1], code].contains(&Some(6)));
+        return;
+    }
+    let merge = Command::new(env!("CARGO_BIN_EXE_peerproof"))
+        .args(["report", "merge", "right", "left", "--out", "merged"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(Some(0), merge.status.code());
+    let one = read(&folder, "one/bench.json").figures.unwrap();
+    let merged = read(&folder, "merged/bench.json").figures.unwrap();
+    assert_eq!(one.kinds, merged.kinds);
+    assert_eq!(one.sessions, merged.sessions);
+    let (talked, both) = (one.counts.talked.unwrap(), merged.counts.talked.unwrap());
+    assert_eq!(talked.answers, both.answers);
+    assert_eq!(talked.requests, both.requests);
+    for (delay, times) in &one.delays {
+        // Whether the NOTIFY came before the 200 is chance.
+        if *delay != Delay::Notification {
+            assert_eq!(times.count, merged.delays[delay].count);
+        }
+    }
+    let of =
+        |name: &str| log::read(&fs::read_to_string(folder.path().join(name)).unwrap()).unwrap();
+    let mut sum = of("left/intervals.hlog");
+    sum.add(&of("right/intervals.hlog"));
+    assert_eq!(sum, of("merged/intervals.hlog"));
+}
+
 #[test]
 fn whoever_is_not_there_is_not_available() {
     let folder = Folder::new("nobody");
@@ -283,8 +574,8 @@ fn whoever_is_not_there_is_not_available() {
     assert_eq!(Some(7), output.status.code());
 }
 
-/// A server that stops when it is dropped.
-struct Serving(Child, SocketAddr);
+/// A server that stops when it is dropped: its process, where it serves, and where it speaks SIP beside.
+struct Serving(Child, SocketAddr, Option<SocketAddr>);
 
 impl Serving {
     fn start(args: &[&str]) -> Serving {
@@ -303,7 +594,8 @@ impl Serving {
         let ready: serde_json::Value = serde_json::from_str(ready).unwrap();
         let listen = ready["listen"].as_object().unwrap();
         let addr = listen.values().next().unwrap().as_str().unwrap();
-        Serving(child, addr.parse().unwrap())
+        let sip = ready["sip"].as_str().map(|addr| addr.parse().unwrap());
+        Serving(child, addr.parse().unwrap(), sip)
     }
 
     fn stop(mut self) -> Stopped {
@@ -546,6 +838,71 @@ fn a_search_ends_with_a_capacity_or_says_why_not() {
         said.contains("below 50/s, which missed by p99") || said.contains("NOT FOUND"),
         "{said}"
     );
+}
+
+#[test]
+fn a_search_that_is_interrupted_keeps_its_trials() {
+    let folder = Folder::new("search-interrupted");
+    let args = [
+        "search",
+        "tracker",
+        "--from",
+        "20",
+        "--to",
+        "1000",
+        "--short",
+        "1s",
+        "--warm-up",
+        "100ms",
+        "--peers",
+        "2000",
+        "--out",
+        "out",
+    ];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_peerproof"))
+        .args(args)
+        .args(PATIENT)
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The first trial is told; then there is something to keep.
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut said = String::new();
+    out.read_line(&mut said).unwrap();
+    let pid = child.id().to_string();
+    let killed = Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    assert!(killed.success());
+    out.read_to_string(&mut said).unwrap();
+    assert_eq!(Some(130), child.wait().unwrap().code(), "{said}");
+    assert!(said.contains("INTERRUPTED: "), "{said}");
+    let text = fs::read_to_string(folder.path().join("out/search.json")).unwrap();
+    let searched: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let capacity = &searched["capacity"];
+    assert!(
+        capacity["end"]["interrupted"].is_object(),
+        "{}",
+        capacity["end"]
+    );
+    assert!(!capacity["trials"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_named() {
+    let folder = Folder::new("unwritable");
+    fs::write(folder.path().join("file"), "").unwrap();
+    let args = ["tracker", "--out", "file/out"];
+    for command in ["bench", "search"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_peerproof"))
+            .arg(command)
+            .args(args)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert_eq!(Some(70), output.status.code(), "{command}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("file/out: "), "{said}");
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ use wildmatch::WildMatch;
 const SCHEMAS: &[(&str, &str)] = &[
     ("bench", "reports/bench.schema.json"),
     ("contents", "fixtures/contents.schema.json"),
+    ("load", "fixtures/load/schema.json"),
     ("profile", "fixtures/profiles/schema.json"),
     ("requirements", "suites/requirements.schema.json"),
     ("scenarios", "suites/schema.json"),

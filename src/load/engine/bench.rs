@@ -4,28 +4,26 @@ use std::{
     collections::BTreeMap,
     fs, io,
     io::Write,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
     thread,
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use super::{
     child::Server,
     clock::Clock,
-    generate::{Lane, LaneReport, Manner},
+    generate::{LaneReport, Manner, Part},
     machine::{self, Usage, Used},
 };
 use crate::{
     load::{
-        journey::Journey,
         log,
         record::{Counts, Interval, Record},
-        schedule::Arrival,
         trial::{
             Kind, Machine, Outcome, Percentiles, Plan, SCHEMA, Second, Stopped, Trial, figures,
             outcome,
@@ -36,15 +34,17 @@ use crate::{
 };
 
 /// What to measure.
-pub struct Bench<J: Journey> {
+pub struct Bench<P: Part> {
     pub plan: Plan,
-    /// Own arrivals, lane by lane.
-    pub lanes: Vec<Vec<Arrival<J::Ask>>>,
+    /// One for each core.
+    pub lanes: Vec<P>,
     pub manner: Manner,
     /// A server of our own, if it is one.
     pub server: Option<Server>,
     /// Of a server that somebody else started here.
     pub server_pid: Option<u32>,
+    /// When to begin, so that several generators begin together; as soon as may be without it.
+    pub at: Option<SystemTime>,
 }
 
 /// What is told while it runs.
@@ -62,9 +62,8 @@ pub struct Live {
 }
 
 /// Measures. `live` is called about once a second; intervals go to `log` if the measurement turns out to be one.
-pub fn run<J: Journey>(
-    bench: Bench<J>,
-    journey: impl Fn(usize) -> J,
+pub fn run<P: Part>(
+    bench: Bench<P>,
     log_to: Option<&Path>,
     mut live: impl FnMut(&Live),
 ) -> io::Result<(Trial, Option<Stopped>)> {
@@ -74,6 +73,7 @@ pub fn run<J: Journey>(
         mut manner,
         server,
         server_pid,
+        at,
     } = bench;
     let stop = manner.stop.clone();
     let clock = manner.clock;
@@ -81,6 +81,20 @@ pub fn run<J: Journey>(
     let duration = plan.profile.duration();
     // Time to connect before the first is due.
     manner.begin = clock.now() + Duration::from_millis(200);
+    if manner.tls.is_some() {
+        // Handshakes take longer than connecting does.
+        manner.begin += Duration::from_millis(5) * plan.connections as u32;
+    }
+    if let Some(at) = at {
+        let begin = At::ZERO + at.duration_since(clock.calendar).unwrap_or_default();
+        if begin < manner.begin {
+            let late = manner.begin.since(begin).as_secs_f64();
+            return Err(io::Error::other(format!(
+                "--at: found a time {late:.1} s too early, expected one that leaves time to prepare"
+            )));
+        }
+        manner.begin = begin;
+    }
     let began = clock.calendar + Duration::from_nanos(manner.begin.as_nanos()) + manner.warm_up;
     let began = began
         .duration_since(UNIX_EPOCH)
@@ -93,13 +107,7 @@ pub fn run<J: Journey>(
         let manner = &manner;
         let threads: Vec<_> = lanes
             .into_iter()
-            .enumerate()
-            .map(|(index, arrivals)| {
-                let lane = Lane {
-                    arrivals,
-                    journey: journey(index),
-                    core: plan.cores.get(index % plan.cores.len().max(1)).copied(),
-                };
+            .map(|lane| {
                 let send = send.clone();
                 scope.spawn(move || lane.run(manner, &send))
             })
@@ -131,7 +139,7 @@ pub fn run<J: Journey>(
             })
             .collect();
         reports.map(|reports| {
-            let kinds = kinds_of::<J>(&reports);
+            let kinds = kinds_of::<P>(&reports);
             (reports, kinds)
         })
     })?;
@@ -186,9 +194,9 @@ pub fn run<J: Journey>(
     Ok((trial, stopped))
 }
 
-fn kinds_of<J: Journey>(reports: &[LaneReport]) -> BTreeMap<String, Kind> {
+fn kinds_of<P: Part>(reports: &[LaneReport]) -> BTreeMap<String, Kind> {
     let mut kinds = BTreeMap::new();
-    for (index, name) in J::KINDS.iter().enumerate() {
+    for (index, name) in P::KINDS.iter().enumerate() {
         let mut kind = Kind::default();
         for report in reports {
             kind.offered += report.kinds[index].0;
@@ -200,7 +208,7 @@ fn kinds_of<J: Journey>(reports: &[LaneReport]) -> BTreeMap<String, Kind> {
 }
 
 /// What both sides had, from the end of the warm-up on.
-struct Watched {
+pub(super) struct Watched {
     own: Usage,
     server: Option<Usage>,
     pid: Option<u32>,
@@ -209,7 +217,7 @@ struct Watched {
 }
 
 impl Watched {
-    fn begin(pid: Option<u32>) -> Watched {
+    pub(super) fn begin(pid: Option<u32>) -> Watched {
         Watched {
             own: Usage::own().unwrap_or_default(),
             server: pid.and_then(Usage::of),
@@ -223,19 +231,23 @@ impl Watched {
     fn warm(&mut self, manner: &Manner, now: At) {
         if !self.is_warm && now >= manner.begin + manner.warm_up {
             self.is_warm = true;
-            self.own = Usage::own().unwrap_or_default();
-            self.server = self.pid.and_then(Usage::of);
+            self.begin_anew();
         }
     }
 
-    fn end(&self, pid: Option<u32>) -> (Used, Option<Used>) {
+    pub(super) fn begin_anew(&mut self) {
+        self.own = Usage::own().unwrap_or_default();
+        self.server = self.pid.and_then(Usage::of);
+    }
+
+    pub(super) fn end(&self, pid: Option<u32>) -> (Used, Option<Used>) {
         let own = Usage::own().unwrap_or_default().since(&self.own);
         let server = pid.and_then(Usage::of);
         let server = server.zip(self.server).map(|(now, then)| now.since(&then));
         (own, server)
     }
 
-    fn drops(&self) -> BTreeMap<String, u64> {
+    pub(super) fn drops(&self) -> BTreeMap<String, u64> {
         let now = machine::drops();
         let grown = now.into_iter().map(|(name, count)| {
             let before = self.drops.get(&name).copied().unwrap_or(0);
@@ -245,23 +257,45 @@ impl Watched {
     }
 }
 
+/// The interval log cannot be written: no fault of whoever is asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {error}", .path.display())]
+pub struct LogFailed {
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl LogFailed {
+    fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + use<> {
+        let path = path.to_owned();
+        move |error| {
+            io::Error::other(LogFailed {
+                path: path.clone(),
+                error,
+            })
+        }
+    }
+}
+
 /// The seconds of all lanes. Those that nothing can come to any more are written and forgotten, so that a long
 /// run needs no more memory than a short one.
-struct Collected {
+pub(super) struct Collected {
     open: Record,
-    total: Interval,
-    timeline: Vec<Second>,
-    log: Option<(fs::File, std::path::PathBuf)>,
-    to: Option<std::path::PathBuf>,
+    pub(super) total: Interval,
+    pub(super) timeline: Vec<Second>,
+    log: Option<(fs::File, PathBuf)>,
+    to: Option<PathBuf>,
 }
 
 impl Collected {
-    fn new(log_to: Option<&Path>, began: u64) -> io::Result<Collected> {
+    pub(super) fn new(log_to: Option<&Path>, began: u64) -> io::Result<Collected> {
         let log = match log_to {
             Some(path) => {
                 let partial = path.with_extension("partial");
-                let mut file = fs::File::create(&partial)?;
-                file.write_all(log::head(began).as_bytes())?;
+                let failed = LogFailed::at(&partial);
+                let mut file = fs::File::create(&partial).map_err(&failed)?;
+                file.write_all(log::head(began).as_bytes())
+                    .map_err(&failed)?;
                 Some((file, partial))
             }
             None => None,
@@ -275,7 +309,7 @@ impl Collected {
         })
     }
 
-    fn take(&mut self, record: &Record) {
+    pub(super) fn take(&mut self, record: &Record) {
         self.open.add(record);
         for interval in record.0.values() {
             self.total.add(interval);
@@ -283,21 +317,22 @@ impl Collected {
     }
 
     /// Writes and forgets every second before `until`.
-    fn close(&mut self, until: u32) -> io::Result<()> {
+    pub(super) fn close(&mut self, until: u32) -> io::Result<()> {
         while let Some(entry) = self.open.0.first_entry() {
             if *entry.key() >= until {
                 break;
             }
             let (second, interval) = entry.remove_entry();
             self.timeline.push(Second::of(second, &interval));
-            if let Some((file, _)) = &mut self.log {
-                file.write_all(log::lines(second, &interval).as_bytes())?;
+            if let Some((file, path)) = &mut self.log {
+                file.write_all(log::lines(second, &interval).as_bytes())
+                    .map_err(LogFailed::at(path))?;
             }
         }
         Ok(())
     }
 
-    fn live(&self, elapsed: Duration) -> Live {
+    pub(super) fn live(&self, elapsed: Duration) -> Live {
         // The last second may still be running, and the one before is as whole as can be known yet.
         let newest = self.open.0.iter().rev().nth(1);
         Live {
@@ -310,14 +345,15 @@ impl Collected {
     }
 
     /// Keeps the log of a measurement, and throws away that of anything else.
-    fn finish(self, outcome: Outcome) -> io::Result<()> {
+    pub(super) fn finish(self, outcome: Outcome) -> io::Result<()> {
         let (Some((_, partial)), Some(to)) = (self.log, self.to) else {
             return Ok(());
         };
         match outcome {
-            Outcome::Measured => fs::rename(partial, to),
-            Outcome::Invalid | Outcome::Wrong => fs::remove_file(partial),
+            Outcome::Measured => fs::rename(&partial, to),
+            Outcome::Invalid | Outcome::Wrong => fs::remove_file(&partial),
         }
+        .map_err(LogFailed::at(&partial))
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Server {
     out: BufReader<ChildStdout>,
     pub addr: SocketAddr,
     pub pid: u32,
+    /// Who vouches for it under TLS, as PEM.
+    pub authority: Option<String>,
     /// Its loops, one a core.
     pub loops: usize,
     /// What it was started with.
@@ -28,6 +30,7 @@ pub struct Server {
 struct ReadyLine {
     listen: std::collections::BTreeMap<String, SocketAddr>,
     loops: usize,
+    authority: Option<String>,
 }
 
 /// How long it may take to stop before it is killed.
@@ -48,8 +51,11 @@ impl Server {
         out.read_line(&mut line)?;
         let ready = line.strip_prefix("ready ");
         let ready: Option<ReadyLine> = ready.and_then(|text| serde_json::from_str(text).ok());
-        let told = ready.and_then(|ready| Some((ready.listen.into_values().next()?, ready.loops)));
-        let Some((addr, loops)) = told else {
+        let told = ready.and_then(|ready| {
+            let addr = ready.listen.into_values().next()?;
+            Some((addr, ready.loops, ready.authority))
+        });
+        let Some((addr, loops, authority)) = told else {
             let _ = child.kill();
             let status = child.wait()?;
             return Err(io::Error::other(format!(
@@ -60,6 +66,7 @@ impl Server {
         Ok(Server {
             pid: child.id(),
             loops,
+            authority,
             child,
             out,
             addr,

@@ -3,8 +3,8 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, Read, Write},
-    net::{SocketAddr, TcpStream},
+    io,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,6 +16,8 @@ use std::{
 use bytes::BytesMut;
 
 use super::{
+    book::{Book, Entry, HAND_OVER},
+    channel::{Believed, Channel},
     clock::Clock,
     machine,
     ready::{Event, Interest, Ready},
@@ -34,6 +36,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Manner {
     pub target: SocketAddr,
+    /// TLS, and with whom; plain without it.
+    pub tls: Option<Believed>,
     /// Connections of a lane.
     pub connections: usize,
     /// Questions on their way on one connection.
@@ -73,31 +77,36 @@ pub struct LaneReport {
     pub is_cut_short: bool,
 }
 
-/// One core's part.
+/// One core's part of a measurement, whatever it speaks.
+pub trait Part: Send {
+    /// What each kind of question is called.
+    const KINDS: &'static [&'static str];
+
+    /// Asks everything, and hands over what it saw a few times a second.
+    fn run(self, manner: &Manner, seen: &mpsc::Sender<Record>) -> io::Result<LaneReport>;
+}
+
+/// One core's part that asks over HTTP.
 pub struct Lane<J: Journey> {
     pub arrivals: Vec<Arrival<J::Ask>>,
     pub journey: J,
     pub core: Option<usize>,
 }
 
-/// Examples of what is wrong that a lane keeps.
-const EXAMPLES: usize = 5;
+impl<J: Journey> Part for Lane<J> {
+    const KINDS: &'static [&'static str] = J::KINDS;
 
-/// How often the seconds are handed over, and silence is looked for.
-const HAND_OVER: Duration = Duration::from_millis(250);
-
-impl<J: Journey> Lane<J> {
-    /// Asks everything, and hands over what it saw a few times a second.
-    pub fn run(self, manner: &Manner, seen: &mpsc::Sender<Record>) -> io::Result<LaneReport> {
+    fn run(self, manner: &Manner, seen: &mpsc::Sender<Record>) -> io::Result<LaneReport> {
         machine::stay_on(&self.core.into_iter().collect::<Vec<_>>());
         let mut running = Running::new(self, manner)?;
         running.run(seen)?;
-        Ok(running.report)
+        Ok(running.book.close(seen))
     }
 }
 
 struct Running<'m, J: Journey> {
     manner: &'m Manner,
+    book: Book<'m>,
     journey: J,
     arrivals: Vec<Arrival<J::Ask>>,
     /// The next arrival.
@@ -109,14 +118,12 @@ struct Running<'m, J: Journey> {
     room: VecDeque<usize>,
     in_flight: usize,
     ready: Ready,
-    record: Record,
-    report: LaneReport,
     scratch: Box<[u8]>,
 }
 
 struct Connection<A> {
     /// `None`: it could not be made again, and is tried later.
-    stream: Option<TcpStream>,
+    stream: Option<Channel>,
     input: BytesMut,
     out: Vec<u8>,
     flights: VecDeque<Flight<A>>,
@@ -134,6 +141,7 @@ impl<'m, J: Journey> Running<'m, J> {
     fn new(lane: Lane<J>, manner: &'m Manner) -> io::Result<Running<'m, J>> {
         let mut running = Running {
             manner,
+            book: Book::new(manner, J::KINDS.len()),
             journey: lane.journey,
             arrivals: lane.arrivals,
             next: 0,
@@ -142,11 +150,6 @@ impl<'m, J: Journey> Running<'m, J> {
             room: VecDeque::new(),
             in_flight: 0,
             ready: Ready::new()?,
-            record: Record::default(),
-            report: LaneReport {
-                kinds: vec![(0, 0); J::KINDS.len()],
-                ..LaneReport::default()
-            },
             scratch: vec![0; 256 << 10].into(),
         };
         for index in 0..manner.connections.max(1) {
@@ -167,9 +170,7 @@ impl<'m, J: Journey> Running<'m, J> {
     }
 
     fn connect(&mut self, index: usize) -> io::Result<()> {
-        let stream = TcpStream::connect_timeout(&self.manner.target, Duration::from_secs(1))?;
-        stream.set_nonblocking(true)?;
-        stream.set_nodelay(true)?;
+        let stream = Channel::connect(&self.manner.target, self.manner.tls.as_ref())?;
         self.ready.add(&stream, index as u64, Interest::Read)?;
         let connection = &mut self.connections[index];
         connection.stream = Some(stream);
@@ -179,29 +180,14 @@ impl<'m, J: Journey> Running<'m, J> {
         Ok(())
     }
 
-    fn now(&self) -> At {
-        self.manner.clock.now()
-    }
-
-    /// When an arrival is meant to be sent, on the clock.
-    fn intended(&self, arrival: &Arrival<J::Ask>) -> At {
-        self.manner.begin + Duration::from_nanos(arrival.at.as_nanos())
-    }
-
     fn run(&mut self, seen: &mpsc::Sender<Record>) -> io::Result<()> {
         let mut events: Vec<Event> = Vec::new();
-        let mut handed_over = self.now();
-        let (mut cpu, mut waited, mut begun) = (None, Duration::ZERO, self.now());
         loop {
-            let now = self.now();
-            if cpu.is_none() && now >= self.manner.begin {
-                (cpu, waited, begun) = (Some(machine::thread_cpu()), machine::thread_waited(), now);
-            }
+            let now = self.book.now();
             self.take_up();
-            if now.since(handed_over) >= HAND_OVER {
-                handed_over = now;
+            if self.book.is_pause(now) {
                 self.give_up(now);
-                self.hand_over(seen);
+                self.book.hand_over(seen);
             }
             if self.is_done(now) {
                 break;
@@ -214,79 +200,53 @@ impl<'m, J: Journey> Running<'m, J> {
             }
         }
         self.end();
-        let wall = self.now().since(begun).as_secs_f64().max(1e-9);
-        let cpu = machine::thread_cpu().saturating_sub(cpu.unwrap_or_default());
-        self.report.busy = cpu.as_secs_f64() / wall;
-        let waited = machine::thread_waited().saturating_sub(waited);
-        self.report.waited = waited.as_secs_f64();
-        self.report.starved = self.report.waited / wall;
-        self.hand_over(seen);
         Ok(())
     }
 
     /// How long nothing is due.
     fn pause(&self) -> Duration {
         let next = self.arrivals.get(self.next);
-        let until = next.map(|arrival| self.intended(arrival).since(self.now()));
+        let until = next.map(|arrival| self.book.intended(arrival.at).since(self.book.now()));
         until.unwrap_or(HAND_OVER).min(HAND_OVER)
     }
 
     fn is_done(&mut self, now: At) -> bool {
         if self.manner.stop.load(Ordering::Relaxed) {
-            self.report.is_cut_short = true;
+            self.book.report.is_cut_short = true;
             return true;
         }
         let is_over = self.next == self.arrivals.len();
         let is_idle = self.in_flight == 0 && self.waiting.is_empty();
-        let last = self.arrivals.last().map(|arrival| self.intended(arrival));
+        let last = self.arrivals.last();
+        let last = last.map(|arrival| self.book.intended(arrival.at));
         is_over && (is_idle || last.is_none_or(|last| now.since(last) > self.manner.patience))
     }
 
     /// Takes up every arrival that is due, and sends what there is a connection for.
     fn take_up(&mut self) {
         while let Some(&arrival) = self.arrivals.get(self.next) {
-            let (now, intended) = (self.now(), self.intended(&arrival));
-            if intended > now {
+            let now = self.book.now();
+            if self.book.intended(arrival.at) > now {
                 break;
             }
             self.next += 1;
-            self.report.all.offered += 1;
-            if let Some(second) = self.second(&arrival) {
-                let interval = self.record.interval(second);
-                interval.counts.offered += 1;
-                let lag = now.since(intended).as_nanos() as u64;
-                interval.lag.saturating_record(lag);
-                self.report.kinds[J::kind(arrival.ask)].0 += 1;
-            }
+            self.book.offered(entry::<J>(&arrival), now);
             if self.waiting.len() < self.manner.waiting_room {
                 self.waiting.push_back(arrival);
             } else {
-                self.count(&arrival, |counts| counts.dropped += 1);
-                self.count_inadequate(&arrival);
+                self.inadequate(&arrival, |counts| counts.dropped += 1);
             }
             self.send();
         }
         self.send();
     }
 
-    /// The second of the measured time that an arrival belongs to; `None` in the warm-up.
-    fn second(&self, arrival: &Arrival<J::Ask>) -> Option<u32> {
-        let warm_up = At::ZERO + self.manner.warm_up;
-        let is_measured = arrival.at >= warm_up;
-        is_measured.then(|| arrival.at.since(warm_up).as_secs() as u32)
-    }
-
     fn count(&mut self, arrival: &Arrival<J::Ask>, count: impl Fn(&mut Counts)) {
-        count(&mut self.report.all);
-        if let Some(second) = self.second(arrival) {
-            count(&mut self.record.interval(second).counts);
-        }
+        self.book.count(entry::<J>(arrival), count);
     }
 
-    fn count_inadequate(&mut self, arrival: &Arrival<J::Ask>) {
-        if self.second(arrival).is_some() {
-            self.report.kinds[J::kind(arrival.ask)].1 += 1;
-        }
+    fn inadequate(&mut self, arrival: &Arrival<J::Ask>, count: impl Fn(&mut Counts)) {
+        self.book.count_inadequate(entry::<J>(arrival), count);
     }
 
     fn send(&mut self) {
@@ -306,12 +266,11 @@ impl<'m, J: Journey> Running<'m, J> {
                 .expect("somebody waits: see the loop");
             if !self.journey.is_possible(arrival.ask) {
                 self.room.push_front(index);
-                self.count(&arrival, |counts| counts.skipped += 1);
-                self.count_inadequate(&arrival);
+                self.inadequate(&arrival, |counts| counts.skipped += 1);
                 continue;
             }
             let request = self.journey.request(arrival.ask, arrival.number);
-            let sent = self.now();
+            let sent = self.book.now();
             let connection = &mut self.connections[index];
             connection.flights.push_back(Flight { arrival, sent });
             connection.out.extend_from_slice(&request);
@@ -337,7 +296,10 @@ impl<'m, J: Journey> Running<'m, J> {
             }
         }
         connection.out.drain(..written);
-        let waits = !connection.out.is_empty();
+        let Ok(is_flushed) = stream.flush() else {
+            return self.broken(index);
+        };
+        let waits = !connection.out.is_empty() || !is_flushed;
         if waits != connection.is_waiting_to_write {
             connection.is_waiting_to_write = waits;
             let interest = if waits {
@@ -384,7 +346,8 @@ impl<'m, J: Journey> Running<'m, J> {
             let connection = &mut self.connections[index];
             if connection.flights.is_empty() {
                 if !connection.input.is_empty() {
-                    self.example("octets came that answer nothing".to_owned());
+                    self.book
+                        .example("octets came that answer nothing".to_owned());
                     self.broken(index);
                 }
                 return;
@@ -412,7 +375,7 @@ impl<'m, J: Journey> Running<'m, J> {
                     self.room.push_back(index);
                 }
                 Err(malformed) => {
-                    self.example(format!("no HTTP response: {malformed}"));
+                    self.book.example(format!("no HTTP response: {malformed}"));
                     return self.broken(index);
                 }
             }
@@ -438,35 +401,13 @@ impl<'m, J: Journey> Running<'m, J> {
             counts.octets += octets;
             counts.read_whole += u64::from(depth == Depth::Whole);
         });
-        if let Err(wrong) = self.journey.judge(asked, answer) {
-            self.count(&arrival, |counts| counts.count_wrong(wrong.what));
-            self.count_inadequate(&arrival);
-            let kind = J::KINDS[J::kind(arrival.ask)];
-            self.example(format!("{kind} {}: {}", arrival.number, wrong.why));
-            return;
-        }
-        let response = came.since(self.intended(&arrival));
-        let is_late = response > self.manner.limit;
-        self.count(&arrival, |counts| {
-            counts.right += 1;
-            counts.late += u64::from(is_late);
-        });
-        if is_late {
-            self.count_inadequate(&arrival);
-        }
-        if let Some(second) = self.second(&arrival) {
-            let interval = self.record.interval(second);
-            interval
-                .response
-                .saturating_record(response.as_nanos() as u64);
-            let service = came.since(flight.sent).as_nanos() as u64;
-            interval.service.saturating_record(service);
-        }
-    }
-
-    fn example(&mut self, text: String) {
-        if self.report.examples.len() < EXAMPLES {
-            self.report.examples.push(text);
+        let entry = entry::<J>(&arrival);
+        match self.journey.judge(asked, answer) {
+            Ok(()) => self.book.right(entry, flight.sent, came),
+            Err(wrong) => {
+                let what = format!("{} {}", J::KINDS[entry.kind], arrival.number);
+                self.book.wrong(entry, &what, &wrong);
+            }
         }
     }
 
@@ -477,10 +418,9 @@ impl<'m, J: Journey> Running<'m, J> {
         connection.stream = None;
         let flights = std::mem::take(&mut connection.flights);
         self.in_flight -= flights.len();
-        self.report.lost_connections += 1;
+        self.book.report.lost_connections += 1;
         for flight in flights {
-            self.count(&flight.arrival, |counts| counts.unanswered += 1);
-            self.count_inadequate(&flight.arrival);
+            self.inadequate(&flight.arrival, |counts| counts.unanswered += 1);
         }
         self.revive(index);
     }
@@ -512,18 +452,18 @@ impl<'m, J: Journey> Running<'m, J> {
         for index in 0..self.connections.len() {
             let flights = std::mem::take(&mut self.connections[index].flights);
             for flight in flights {
-                self.count(&flight.arrival, |counts| counts.unanswered += 1);
-                self.count_inadequate(&flight.arrival);
+                self.inadequate(&flight.arrival, |counts| counts.unanswered += 1);
             }
         }
         while let Some(arrival) = self.waiting.pop_front() {
-            self.count(&arrival, |counts| counts.dropped += 1);
-            self.count_inadequate(&arrival);
+            self.inadequate(&arrival, |counts| counts.dropped += 1);
         }
     }
+}
 
-    /// Hands over the seconds so far; nobody may listen any more.
-    fn hand_over(&mut self, seen: &mpsc::Sender<Record>) {
-        let _ = seen.send(std::mem::take(&mut self.record));
+fn entry<J: Journey>(arrival: &Arrival<J::Ask>) -> Entry {
+    Entry {
+        at: arrival.at,
+        kind: J::kind(arrival.ask),
     }
 }

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, fs, time::Duration};
 
 use rustix::{
+    process::{Resource, Rlimit, getrlimit, setrlimit},
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
     time::{ClockId, clock_gettime},
 };
@@ -119,6 +120,18 @@ const DROPS: &[&str] = &[
     "TCPBacklogDrop",
     "TCPRcvQDrop",
 ];
+
+/// Files that may be open here at a time, sockets included, once the limit is as high as it may be set.
+pub fn open_files() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // What cannot be had stays as it was.
+    let _ = setrlimit(Resource::Nofile, raised);
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
 
 /// The cores this process may run on.
 pub fn cores() -> Vec<usize> {

@@ -3,11 +3,18 @@
 //! other and collects what [`super::trial`] needs.
 
 pub mod bench;
+mod book;
+pub mod channel;
 pub mod child;
 pub mod clock;
+pub mod converse;
 pub mod generate;
 pub mod machine;
 pub mod metrics;
 mod ready;
 pub mod serve;
 pub mod served;
+pub mod speak;
+pub mod spoken;
+#[cfg(feature = "users")]
+pub mod users;

@@ -4,9 +4,8 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, IoSlice, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    os::fd::{AsFd, BorrowedFd},
+    io::{self, IoSlice},
+    net::{SocketAddr, TcpListener},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -17,10 +16,12 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use rustls::ServerConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    channel::Channel,
     clock::Clock,
     machine,
     ready::{Event, Interest, Ready},
@@ -93,8 +94,24 @@ pub struct Loops {
     pub cores: Vec<usize>,
     pub clock: Clock,
     pub stall: Option<Stall>,
+    /// TLS on every connection; plain without it.
+    pub tls: Option<Arc<ServerConfig>>,
     pub stop: Arc<AtomicBool>,
     pub counters: Arc<Counters>,
+}
+
+impl Loops {
+    /// Makes the pause that is due, if one is.
+    pub(super) fn stall(&self) {
+        let Some(Stall { pause, every }) = self.stall else {
+            return;
+        };
+        let every = every.as_nanos().max(1) as u64;
+        let into = Duration::from_nanos(self.clock.now().as_nanos() % every);
+        if into < pause {
+            thread::sleep(pause - into);
+        }
+    }
 }
 
 /// Listeners of all loops on one port.
@@ -118,7 +135,7 @@ impl Listeners {
 }
 
 /// A listener on a port that others may share.
-fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+pub(super) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let family = match addr {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
@@ -173,7 +190,7 @@ struct Loop<'l, S> {
 
 /// One connection.
 struct Peer {
-    stream: TcpStream,
+    stream: Channel,
     from: SocketAddr,
     input: BytesMut,
     out: Out,
@@ -219,7 +236,7 @@ impl Out {
     }
 
     /// Writes what the socket takes; false if it takes no more for now.
-    fn write(&mut self, stream: &mut TcpStream) -> io::Result<bool> {
+    fn write(&mut self, stream: &mut Channel) -> io::Result<bool> {
         if !self.tail.is_empty() {
             self.queue.push_back(self.tail.split().freeze());
         }
@@ -238,7 +255,7 @@ impl Out {
                 Err(error) => return Err(error),
             }
         }
-        Ok(true)
+        stream.flush()
     }
 
     fn written(&mut self, mut written: usize) {
@@ -276,7 +293,7 @@ impl<'l, S: Service> Loop<'l, S> {
         let mut events: Vec<Event> = Vec::new();
         while !self.loops.stop.load(Ordering::Relaxed) {
             self.ready.wait(TICK, &mut events)?;
-            self.stall();
+            self.loops.stall();
             for event in &events {
                 if event.token == LISTENER {
                     self.accept()?;
@@ -290,18 +307,6 @@ impl<'l, S: Service> Loop<'l, S> {
         Ok(())
     }
 
-    /// Makes the pause that is due, if one is.
-    fn stall(&self) {
-        let Some(Stall { pause, every }) = self.loops.stall else {
-            return;
-        };
-        let every = every.as_nanos().max(1) as u64;
-        let into = Duration::from_nanos(self.loops.clock.now().as_nanos() % every);
-        if into < pause {
-            thread::sleep(pause - into);
-        }
-    }
-
     fn accept(&mut self) -> io::Result<()> {
         loop {
             let (stream, from) = match self.listener.accept() {
@@ -310,8 +315,7 @@ impl<'l, S: Service> Loop<'l, S> {
                 // Of somebody who is gone already, or for want of descriptors: others may still be served.
                 Err(_) => return Ok(()),
             };
-            stream.set_nonblocking(true)?;
-            stream.set_nodelay(true)?;
+            let stream = Channel::accepted(stream, self.loops.tls.as_ref())?;
             let index = self.free.pop().unwrap_or(self.peers.len());
             self.ready.add(&stream, index as u64, Interest::Read)?;
             let peer = Peer {
@@ -363,13 +367,9 @@ impl<'l, S: Service> Loop<'l, S> {
         };
         if interest != peer.interest {
             peer.interest = interest;
-            let _ = self.ready.modify(fd(&peer.stream), event.token, interest);
+            let _ = self.ready.modify(&peer.stream, event.token, interest);
         }
     }
-}
-
-fn fd(stream: &TcpStream) -> BorrowedFd<'_> {
-    stream.as_fd()
 }
 
 /// Reads what is there, a buffer full at most; false at the end of the stream.

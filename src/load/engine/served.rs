@@ -67,12 +67,13 @@ impl SharedList {
         Duration::from_nanos(self.longest_sweep.load(Ordering::Relaxed))
     }
 
-    fn lock(&self) -> MutexGuard<'_, TrackingList> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, TrackingList> {
         // A core that panicked has left an answer unfinished; the list is whole.
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sweep(&self, at: At, now: impl Fn() -> At) {
+    /// Lets some of those go who went silent, if another core does not do so already.
+    pub(super) fn sweep(&self, at: At, now: impl Fn() -> At) {
         if self.sweeping.swap(true, Ordering::Acquire) {
             return;
         }
@@ -100,7 +101,7 @@ pub struct TrackerService<N> {
 }
 
 /// How often a core looks for those who went silent.
-const BETWEEN_SWEEPS: Duration = Duration::from_millis(1);
+pub(super) const BETWEEN_SWEEPS: Duration = Duration::from_millis(1);
 
 impl<N: Fn() -> At> TrackerService<N> {
     pub fn new(setup: &Setup, local: SocketAddr, list: Arc<SharedList>, now: N) -> Self {

@@ -1,21 +1,24 @@
-//! The tracker's door on Ut without a node around it: for a driver that reads requests and writes answers by
-//! itself, and keeps the list where all its cores reach it. The same functions answer as in the node.
+//! The tracker's doors without a node around them: for a driver that carries messages by itself, and keeps the
+//! list where all its cores reach it. The same functions answer as in the node.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
     super::{
         Setup,
+        setup::Directory,
         tracking_list::{Asker, TrackingList},
     },
     http_door::HttpDoor,
+    isc_door::IscDoor,
     people::People,
 };
 use crate::{
-    io::Outbox,
+    io::{Input, Outbox},
     proto::http_exchange,
-    spec::RefPoint,
+    spec::{Format, RefPoint},
     time::At,
+    trace::{ListenTransport, Listener},
     wire::{frame::Security, http, ppstp},
 };
 
@@ -65,5 +68,58 @@ impl Desk {
         let response = self.door.answer(at, request, &from, answers, &mut self.out);
         self.out.drain();
         response
+    }
+}
+
+/// One core's door on ISC. It stands behind an S-CSCF: whoever `P-Asserted-Identity` names may use the service
+/// (RFC 3325 5).
+pub struct IscDesk {
+    door: IscDoor,
+    swept: At,
+}
+
+/// How often what time brings about is looked for: subscriptions and publications that run out, changes that
+/// subscribers are to be told.
+const BETWEEN_SWEEPS: Duration = Duration::from_millis(100);
+
+impl IscDesk {
+    /// A door that is reached over one transport.
+    pub fn new(setup: &Setup, local: SocketAddr, transport: ListenTransport) -> IscDesk {
+        let mut setup = setup.clone();
+        setup.listeners = vec![Listener {
+            on: RefPoint::Isc,
+            format: Format::Sip,
+            transport,
+            addr: local,
+        }];
+        // Requests come from whoever brings them, not from the nodes of a topology.
+        setup.directory = Arc::new(Directory {
+            nodes: Default::default(),
+            ..(*setup.directory).clone()
+        });
+        let people = Arc::new(People::whoever_is_asserted(&setup));
+        IscDesk {
+            door: IscDoor::new(&setup, people),
+            swept: At::ZERO,
+        }
+    }
+
+    /// Takes an input if it is SIP's; what is to be sent goes to `out`.
+    pub fn take(&mut self, at: At, input: &Input<'_>, list: &mut TrackingList, out: &mut Outbox) {
+        self.door.take(at, input, list, out);
+    }
+
+    /// Does what time alone brings about, a few times a second; `list` gives access to the list.
+    pub fn sweep<'l, L>(&mut self, at: At, list: impl FnOnce() -> L, out: &mut Outbox)
+    where
+        L: std::ops::DerefMut<Target = TrackingList> + 'l,
+    {
+        if at.since(self.swept) < BETWEEN_SWEEPS {
+            return;
+        }
+        self.swept = at;
+        let mut list = list();
+        self.door.expire(at, &mut list, out);
+        self.door.tell(at, &mut list, out);
     }
 }

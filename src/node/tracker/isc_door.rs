@@ -5,7 +5,7 @@
 //! A SUBSCRIBE's body is a CONNECT, later ones in its dialog are FINDs; an initial PUBLISH is a CONNECT or
 //! a STAT_REPORT, a refresh a keep-alive, a removal a LEAVE of everything: our binding.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     super::{
@@ -363,7 +363,8 @@ impl IscDoor {
 
     /// Somebody is no longer registered: nobody is sent there any more.
     fn deregistered(&mut self, identity: &str, list: &mut TrackingList) {
-        let Some(person) = self.people.by_public(identity) else {
+        let people = self.people.clone();
+        let Some(person) = people.by_public(identity) else {
             return;
         };
         let owner = person.asker.owner.clone();
@@ -385,7 +386,7 @@ impl IscDoor {
         let known = order.known.as_ref().and_then(|id| self.notifier.state(id));
         // Inside a dialog the core need not say again who is there: it let nobody else into it.
         let asker = match known.filter(|_| !is_asserted(request)) {
-            Some(watch) => people.by_private(&watch.owner),
+            Some(watch) => people.by_owner(&watch.owner),
             None => Some(asserted(
                 &people,
                 request,
@@ -429,7 +430,7 @@ impl IscDoor {
         let order = self.publications.examine(at, request)?;
         let people = self.people.clone();
         let person = asserted(&people, request, self.policy.checks_service_on_isc)?;
-        self.check_resource(&order, person)?;
+        self.check_resource(&order, &person)?;
         let author = self.publications.state(&order).cloned();
         if author
             .as_ref()
@@ -585,7 +586,7 @@ fn asserted<'a>(
     people: &'a People,
     request: &Message,
     checks_service: bool,
-) -> Result<&'a Person, Rejection> {
+) -> Result<Cow<'a, Person>, Rejection> {
     let mut identities = request.values("P-Asserted-Identity");
     if identities.is_empty() {
         identities = request.values("P-Served-User");
@@ -658,7 +659,8 @@ fn ports(setup: &Setup) -> Vec<SipPort> {
                 ListenTransport::Tcp | ListenTransport::Tls => SipTransport::Tcp,
             },
             path_mtu: setup.path_mtu.get(&RefPoint::Isc).copied(),
-            timers: CORE_TIMERS,
+            timers: CORE_TIMERS
+                .with_t1(Duration::from_millis(setup.policy.tracker.t1_millis.into())),
         })
         .collect()
 }

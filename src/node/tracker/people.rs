@@ -1,7 +1,7 @@
 //! Who the Tracker AS knows: subscribers, as it is provisioned with them, and the CDN nodes that may use
 //! the dedicated interface. One asker has one owner, whichever door it comes through.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use super::super::{
     Setup,
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A subscriber of the IMS.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Person {
     pub asker: Asker,
     pub password: String,
@@ -95,22 +95,25 @@ impl People {
     }
 
     /// By public identity: what the IMS core asserts.
-    pub fn by_public(&self, identity: &str) -> Option<&Person> {
-        self.persons.get(self.private.get(&bare(identity))?)
+    pub fn by_public(&self, identity: &str) -> Option<Cow<'_, Person>> {
+        if self.is_open {
+            return Some(Cow::Owned(whoever(identity)));
+        }
+        let person = self.persons.get(self.private.get(&bare(identity))?)?;
+        Some(Cow::Borrowed(person))
+    }
+
+    /// By what [`Asker::owner`] says.
+    pub fn by_owner(&self, owner: &str) -> Option<Cow<'_, Person>> {
+        match self.is_open {
+            true => Some(Cow::Owned(whoever(owner))),
+            false => self.by_private(owner).map(Cow::Borrowed),
+        }
     }
 
     /// Whom an authentication proxy asserts by a public identity.
     pub fn asserted(&self, identity: &str, from: SocketAddr) -> Option<Asker> {
-        if !self.is_open {
-            return Some(self.by_public(identity)?.seen_at(from));
-        }
-        Some(Asker {
-            owner: identity.into(),
-            role: PeerRole::User,
-            is_qualified: true,
-            identities: vec![identity.to_owned()],
-            seen: Some(from),
-        })
+        Some(self.by_public(identity)?.seen_at(from))
     }
 
     /// Whether a request for somebody comes straight from a node that is no part of the IMS core, so
@@ -170,6 +173,21 @@ impl People {
                 || node.impu.as_deref() == Some(identity)
         };
         self.directory.nodes.iter().find(is_meant)
+    }
+}
+
+/// Somebody who is known by nothing but a public identity.
+fn whoever(identity: &str) -> Person {
+    Person {
+        asker: Asker {
+            owner: identity.into(),
+            role: PeerRole::User,
+            is_qualified: true,
+            identities: vec![identity.to_owned()],
+            seen: None,
+        },
+        password: String::new(),
+        is_served: true,
     }
 }
 

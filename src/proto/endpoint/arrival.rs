@@ -76,7 +76,7 @@ impl SipEndpoint {
             return;
         };
         let tag = self.random.token(10);
-        let request = stamped(&request, &via, source.addr);
+        let request = stamped(request, &via, source.addr);
         let response = Builder::response(&request, 400, sip::reason(400), Some(&tag));
         self.answer(back(&via, source), response.finish().bytes(), out);
     }
@@ -90,7 +90,7 @@ impl SipEndpoint {
         out: &mut Outbox,
         events: &mut Vec<SipEvent>,
     ) {
-        let request = stamped(&request, &essentials.via, source.addr);
+        let request = stamped(request, &essentials.via, source.addr);
         match request.method() {
             "ACK" => self.ack_in(at, request, &essentials, source, events),
             "CANCEL" => self.cancel_in(at, request, &essentials, &source, out, events),
@@ -144,7 +144,7 @@ impl SipEndpoint {
             txn,
             Server {
                 machine,
-                request: request.clone(),
+                request: Some(request.clone()),
                 key,
                 back: back(&essentials.via, source),
                 last: None,

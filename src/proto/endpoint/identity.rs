@@ -59,7 +59,7 @@ impl Essentials {
 
 /// The request with `received` and `rport` in its top Via (RFC 3261 18.2.1, RFC 3581 4). What the sender
 /// wrote there itself is overwritten.
-pub(super) fn stamped(request: &Message, via: &Via, from: SocketAddr) -> Message {
+pub(super) fn stamped(request: Message, via: &Via, from: SocketAddr) -> Message {
     let host: Option<IpAddr> = via.host.trim_matches(['[', ']']).parse().ok();
     let asks_rport = via.params.has("rport");
     let mut stamped = via.clone();
@@ -74,7 +74,7 @@ pub(super) fn stamped(request: &Message, via: &Via, from: SocketAddr) -> Message
         stamped.params.set("received", Some(&from.ip().to_string()));
     }
     if stamped == *via {
-        return request.clone();
+        return request;
     }
     let text = stamped.to_string();
     request.edit().pop("Via").prepend("Via", &text).finish()

@@ -297,7 +297,7 @@ fn received_and_rport_are_ours_to_write() {
         .finish();
     let via = request.top_via().unwrap();
     let from = "192.0.2.9:6060".parse().unwrap();
-    let seen = stamped(&request, &via, from).top_via().unwrap();
+    let seen = stamped(request, &via, from).top_via().unwrap();
     assert_eq!(Some("192.0.2.9"), seen.params.get("received"));
     assert_eq!(Some("6060"), seen.params.get("rport"));
     assert_eq!(Some("z9hG4bKx"), seen.branch());

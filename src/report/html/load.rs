@@ -7,6 +7,7 @@ use super::{STYLE, escape};
 use crate::{
     load::{
         record::Record,
+        talked::SessionRatios,
         trial::{Figures, Outcome, Percentiles, Trial},
     },
     report::moment,
@@ -19,7 +20,10 @@ pub fn page(trial: &Trial, record: Option<&Record>) -> String {
         Outcome::Wrong => ("wrong", "fail"),
         Outcome::Invalid => ("invalid", "error"),
     };
-    let title = format!("Load on the {} path: {word}", trial.plan.load);
+    let title = match trial.plan.closed_loop {
+        Some(_) => format!("Users in a closed loop: {word}"),
+        None => format!("Load on the {} path: {word}", trial.plan.load),
+    };
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
@@ -38,6 +42,16 @@ pub fn page(trial: &Trial, record: Option<&Record>) -> String {
         "<p><span class=\"verdict {class}\">{}</span></p>",
         word.to_uppercase()
     );
+    if let Some(crowd) = &trial.plan.closed_loop {
+        let _ = writeln!(
+            page,
+            "<p class=\"note\">closed loop: {}</p>",
+            escape(&crowd.caveat)
+        );
+    }
+    if trial.plan.tls {
+        page.push_str("<p class=\"note\">over TLS; octets are counted without it</p>\n");
+    }
     page.push_str(&reasons(trial));
     if let (Outcome::Measured, Some(figures)) = (trial.outcome, &trial.figures) {
         page.push_str(&measured(trial, figures));
@@ -83,8 +97,22 @@ fn reasons(trial: &Trial) -> String {
 
 fn measured(trial: &Trial, figures: &Figures) -> String {
     let counts = &figures.counts;
+    let (offered, arrivals, since, lag) = match trial.plan.closed_loop {
+        Some(_) => (
+            "asked",
+            "questions",
+            "response, from when a user asked",
+            "lateness of users, our own",
+        ),
+        None => (
+            "offered",
+            "arrivals",
+            "response, from the intended start",
+            "send lag, our own",
+        ),
+    };
     let mut text = format!(
-        "<section><h2>Figures</h2>\n<dl><dt>offered</dt><dd>{:.1}/s, {} arrivals in {:.0} s</dd>\
+        "<section><h2>Figures</h2>\n<dl><dt>{offered}</dt><dd>{:.1}/s, {} {arrivals} in {:.0} s</dd>\
          <dt>achieved</dt><dd>{:.1}/s right and in time</dd>\
          <dt>inadequate</dt><dd>{:.4} %: {} late, {} unanswered, {} skipped</dd>\
          <dt>checked</dt><dd>every answer for its shape, {} read whole</dd></dl>\n",
@@ -103,13 +131,32 @@ fn measured(trial: &Trial, figures: &Figures) -> String {
          <th class=\"n\">p99</th><th class=\"n\">p99.9</th><th class=\"n\">max</th></tr></thead><tbody>",
     );
     for (name, times) in [
-        ("response, from the intended start", &figures.response),
+        (since, &figures.response),
         ("service, from when it left", &figures.service),
-        ("send lag, our own", &figures.lag),
+        (lag, &figures.lag),
     ] {
         text.push_str(&row(name, times));
     }
+    for (delay, times) in &figures.delays {
+        text.push_str(&row(delay.name(), times));
+    }
     text.push_str("</tbody></table></div>\n");
+    if let Some(talked) = &counts.talked {
+        let _ = writeln!(
+            text,
+            "<dl><dt>messages</dt><dd>{} said and {} heard, {} said again, {} strays</dd>\
+             <dt>final answers</dt><dd>{}</dd>",
+            talked.said,
+            talked.heard,
+            talked.retransmissions,
+            talked.strays,
+            escape(&talked.answers_in_words())
+        );
+        for (name, ratio) in figures.sessions.iter().flat_map(SessionRatios::named) {
+            let _ = writeln!(text, "<dt>{name}</dt><dd>{:.4} %</dd>", ratio * 100.0);
+        }
+        text.push_str("</dl>\n");
+    }
     let used = [
         ("generator", Some(trial.generator)),
         ("server", trial.server),
@@ -432,6 +479,10 @@ mod tests {
                 population: None,
                 mix: None,
                 library: None,
+                closed_loop: None,
+                goal: None,
+                tls: false,
+                call_flow: None,
             },
             outcome,
             broken: Vec::new(),

@@ -27,7 +27,7 @@ pub fn check(message: &Message) -> Vec<Problem> {
     };
     checking.start_line();
     checking.presence();
-    for line in &message.lines {
+    for line in message.lines.iter() {
         checking.line(line);
     }
     checking.cseq();

@@ -1,6 +1,6 @@
 //! Making messages: [`Edit`] changes one and copies the rest octet for octet, [`Builder`] writes a new one.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use memchr::memchr2;
@@ -352,7 +352,7 @@ fn whole(bytes: Vec<u8>) -> Message {
             uri: Span::new(0, 0),
             version: Span::new(0, 0),
         },
-        lines: Vec::new(),
+        lines: Arc::default(),
         body: bytes.len()..bytes.len(),
         bytes,
     })

@@ -9,7 +9,7 @@ mod edit;
 mod name;
 mod values;
 
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use memchr::memchr;
@@ -65,7 +65,8 @@ pub fn frame(buffer: &[u8]) -> Result<Framed, Malformed> {
 pub struct Message {
     bytes: Bytes,
     start: StartLine,
-    lines: Vec<Line>,
+    /// Shared by copies of the message.
+    lines: Arc<Vec<Line>>,
     /// From the first octet after the empty line to the end, or to where Content-Length says.
     body: Range<usize>,
 }
@@ -121,7 +122,7 @@ impl Message {
         Ok(Message {
             bytes,
             start,
-            lines,
+            lines: Arc::new(lines),
             body: from..to,
         })
     }
@@ -489,7 +490,12 @@ impl Line {
     }
 
     fn value<'a>(&self, bytes: &'a [u8]) -> Cow<'a, str> {
-        let text = String::from_utf8_lossy(self.raw_value(bytes));
+        let raw = self.raw_value(bytes);
+        // The check alone is much faster than the search for what is to be replaced.
+        let text = match std::str::from_utf8(raw) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => String::from_utf8_lossy(raw),
+        };
         if self.folded {
             Cow::Owned(unfold(&text))
         } else {

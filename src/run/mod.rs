@@ -17,6 +17,7 @@ use std::{
 
 use crate::{
     drive::{Drive, DriveError, Progress},
+    io::LinkEvent,
     net::{Claim, Faults, Map, Memory, NetError, Sockets, Tls, Transport, is_free, pause},
     node::{Node, Setup, deviation::Deviation, variation::Variation},
     random::derive,
@@ -669,6 +670,14 @@ impl<'a, T: Transport> Performance<'a, T> {
         } else {
             event
         };
+        if let EventKind::Link {
+            link,
+            event: LinkEvent::Closed | LinkEvent::Reset,
+            ..
+        } = &event.kind
+        {
+            self.stimulator.forget(*link);
+        }
         self.follower.feed(self.trace.events.len(), &event);
         self.trace.events.push(event);
     }

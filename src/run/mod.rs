@@ -259,7 +259,7 @@ fn bind(
     // A guest that is still to be started finds nobody in its place either.
     let starts = |node: &CastNode| {
         let guests = casting.guests;
-        guests.is_some_and(|guests| guests.starts(node.name.as_str()))
+        node.cast == Cast::Sut && guests.is_some_and(|guests| guests.starts(node.name.as_str()))
     };
     let at = |ground: Ground| -> Result<Bound, NetError> {
         let bound = at(ground)?;
@@ -446,7 +446,11 @@ async fn run<T: Transport>(
         None => performance.go().await.err(),
     };
     if let Some(guests) = casting.guests {
-        guests.took_part(topology);
+        let events = &performance.trace.events;
+        guests.took_part(topology, |node| {
+            let mut frames = events.iter().filter_map(|event| event.frame());
+            instance.asks(suite, node) || frames.any(|frame| frame.to.is(node))
+        });
         for event in &performance.trace.events {
             let sender = event.frame().and_then(|frame| frame.from.node());
             if let Some(node) = sender.filter(|node| guests.plays(node.as_str())) {

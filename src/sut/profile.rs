@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path as FilePath, sync::Arc, time::Du
 
 use wildmatch::WildMatch;
 
-use super::guest::Guest;
+use super::guest::{Guest, Way};
 use crate::{
     node::policy::Policy,
     spec::{Architecture, Delivery, Feature, Options, Path, RefPoint, RequestPath, Role},
@@ -218,6 +218,9 @@ impl Profile {
             let roles: Vec<_> = self.roles.iter().map(|role| role.word()).collect();
             return Standing::NotApplicable(format!("tests no {}", roles.join(", no ")));
         }
+        if let Some(why) = self.unmovable(instance) {
+            return Standing::NotApplicable(why);
+        }
         if let Some(why) = self.unclaimed(suite, instance) {
             return Standing::Unsupported(why);
         }
@@ -234,7 +237,6 @@ impl Profile {
     /// Whether a row that the instance proves binds a role of ours, and somebody plays it. Where a guest plays one
     /// of several nodes of its role, that is the one the steps have to be about.
     fn tests(&self, suite: &Suite, instance: &Instance) -> bool {
-        let given = &instance.scenario.given;
         let is_bound = instance.scenario.requires.iter().any(|id| {
             let row = suite.ledger.get(id);
             row.is_some_and(|row| self.roles.contains(&row.requirement.role))
@@ -243,9 +245,7 @@ impl Profile {
             && instance.topology(suite).is_some_and(|topology| {
                 topology.nodes.iter().any(|node| {
                     let name = node.name.as_str();
-                    let is_played = self.roles.contains(&node.role)
-                        && !given.script.iter().any(|script| script == name)
-                        && !given.deviant.contains_key(name);
+                    let is_played = self.roles.contains(&node.role) && !instance.replaces(name);
                     is_played
                         && (self.guests.is_empty()
                             || self.is_tested_guest(instance, topology, node))
@@ -263,6 +263,16 @@ impl Profile {
             .count()
             == 1;
         is_guest && !instance.speaks_for(name) && (is_only || instance.names(name))
+    }
+
+    /// Which guest is in the way of whom the instance has in its place: one that runs already, or that plays other
+    /// nodes besides.
+    fn unmovable(&self, instance: &Instance) -> Option<String> {
+        self.guests.iter().find_map(|guest| {
+            let replaced = guest.nodes.iter().find(|n| instance.replaces(n.as_str()))?;
+            let stays = matches!(guest.way, Way::Address { .. }) || guest.nodes.len() > 1;
+            stays.then(|| format!("it has somebody else in the place of {replaced}"))
+        })
     }
 
     /// What the instance needs and is not claimed.

@@ -28,7 +28,8 @@ pub struct Profile {
     pub peer_list: Option<Vec<Path>>,
     pub request: Option<Vec<RequestPath>>,
     pub status: Option<Vec<Path>>,
-    /// What its Controller does with data, in `unregistered`.
+    /// What its Controller does with data, in `unregistered`, or what its servers can be used for; of a server
+    /// none said is all.
     pub delivery: Vec<Delivery>,
     pub features: Vec<Feature>,
     /// Times it is configured with.
@@ -298,15 +299,22 @@ impl Profile {
         {
             return not("status =", options.status.word());
         }
-        let delivers = self.roles.contains(&Role::Controller)
-            && instance.architecture == Architecture::Unregistered;
-        if delivers && !self.delivery.contains(&instance.delivery) {
+        if self.delivers(instance) && !self.delivery.contains(&instance.delivery) {
             return not("delivery", instance.delivery.word());
         }
         let lacking = needs(suite, instance)
             .into_iter()
             .find(|feature| !self.features.contains(feature));
         lacking.and_then(|feature| not("feature", feature.word()))
+    }
+
+    /// Whether what becomes of the data is for this system to say: for its Controller, or for a server that says what
+    /// it can give data by.
+    fn delivers(&self, instance: &Instance) -> bool {
+        let has = |role| self.roles.contains(&role);
+        let is_server = has(Role::EdgeServer) || has(Role::OriginServer);
+        instance.architecture == Architecture::Unregistered
+            && (has(Role::Controller) || is_server && !self.delivery.is_empty())
     }
 
     /// The first open point that the instance depends on and the profile declares nothing of.
@@ -341,7 +349,7 @@ impl Profile {
     pub fn adapted(&self, instance: &Instance) -> Instance {
         let mut adapted = instance.clone();
         let is_open = instance.scenario.delivery.is_none()
-            && self.roles.contains(&Role::Controller)
+            && self.delivers(instance)
             && !self.delivery.contains(&instance.delivery);
         let lawful: &[Delivery] = match instance.options.request {
             RequestPath::Ims => &[Delivery::Delegate, Delivery::Relay],

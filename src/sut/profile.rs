@@ -331,15 +331,21 @@ impl Profile {
     }
 
     /// How a reference node decides that stands in for this system.
-    pub fn configure(&self, mut policy: Policy) -> Policy {
+    pub fn configure(&self, policy: Policy) -> Policy {
+        let mut policy = self.keep_time(policy);
+        if let Some(transfers) = self.limits.transfers {
+            policy.serving.most_transfers = transfers;
+        }
+        policy
+    }
+
+    /// How one decides that this system meets: steps wait for its timers, also where the node is ours that keeps them.
+    pub fn keep_time(&self, mut policy: Policy) -> Policy {
         if let Some(track) = self.timers.get(&Timer::Track) {
             policy.tracker.track_timeout = u32::try_from(track.as_secs()).unwrap_or(u32::MAX);
         }
         if let Some(token) = self.timers.get(&Timer::Token) {
             policy.controller.token_lifetime = token.as_secs();
-        }
-        if let Some(transfers) = self.limits.transfers {
-            policy.serving.most_transfers = transfers;
         }
         policy
     }

@@ -298,6 +298,20 @@ fn an_edge_is_used_for_the_deliveries_it_claims() {
     assert!(reason.contains("delivery delegate"), "{reason}");
 }
 
+/// Nobody of an edge's profile makes tokens, but the Controller it meets goes by the time that it says they last.
+#[test]
+fn whoever_keeps_a_timer_goes_by_the_profile() {
+    let folder = Folder::new("timers");
+    let profile = "name = \"edge\"\nroles = [\"edge-server\"]\n[claims]\narchitectures = [\"unregistered\"]\n\
+                   peer-list = [\"ut\"]\nrequest = [\"direct\"]\nstatus = [\"ims\"]\n[timers]\ntoken = \"20s\"\n";
+    fs::write(folder.path().join("sut.toml"), profile).unwrap();
+    let scenario = "unregistered/step-5-controller-asks-edges/takes-no-token-whose-time-is-up";
+    peerproof(folder.path())
+        .args(["run", scenario, "--sut", "sut.toml", "--out", "run"])
+        .assert()
+        .code(0);
+}
+
 fn edges(name: &str, claims: &str, scenario: &str, code: i32) -> Value {
     let folder = Folder::new(name);
     let guest = |node: &str| {

@@ -74,18 +74,27 @@ if wanted kamailio; then
 fi
 
 if wanted http; then
-  say "nginx as an origin, Varnish before it"
+  say "nginx as an origin and as edges, Varnish before it"
   ci/interop/install.sh nginx=nginx-light varnishd=varnish
   nginx -v 2>&1
   varnishd -V 2>&1 | head -n 1
+  profiles=ci/interop/http
+  suite=$profiles/suite
+  # Tokens outlive what a scenario may take on a real clock: --slow waits for their end.
   {
-    play nginx --suites ci/interop/http/suite --sut ci/interop/http/nginx.toml
+    play nginx --suites $suite --sut $profiles/nginx.toml
+    play nginx-edge --slow --sut $profiles/nginx-edge.toml 'unregistered/*'
+    play nginx-edge-http --suites $suite --sut $profiles/nginx-edge.toml
   } &
   {
-    play varnish --suites ci/interop/http/suite --sut ci/interop/http/varnish.toml
+    play varnish --suites $suite --sut $profiles/varnish.toml
+    play varnish-edge-http --suites $suite --sut $profiles/varnish-edge-http.toml
   } &
-  finish nginx varnish
-  echo "SKIPPED: the sessions that a Controller makes with its edges; neither reads JSON, so neither stands as an edge"
+  {
+    play varnish-edge --slow --sut $profiles/varnish-edge.toml 'unregistered/*'
+  } &
+  finish nginx nginx-edge nginx-edge-http varnish varnish-edge varnish-edge-http
+  echo "SKIPPED: data over MSRP; neither speaks it, so neither stands where a Controller delegates"
 fi
 
 if wanted sipp; then

@@ -48,6 +48,7 @@ p-cscf ASSERTS_NOTHING PCSCF-004 registered/step-4-core-routes-to-peers/asserts-
 p-cscf RECORDS_NO_ROUTE PCSCF-008 registered/step-4-core-routes-to-peers/stays-on-the-path-without-the-i-cscf
 p-cscf LETS_ANYBODY_IN PCSCF-001 common/registration/lets-nobody-in-who-is-not-registered
 p-cscf TELLS_UES_OF_CHARGING PCSCF-011 registered/step-4-core-routes-to-peers/tells-a-peer-neither-charging-nor-whereabouts
+p-cscf TELLS_UES_THE_KEYS PCSCF-025 common/registration/keeps-the-keys-of-aka
 i-cscf ASKS_NOBODY ICSCF-003 common/registration/asks-the-hss-at-each-step
 s-cscf SUBSCRIBES_PAST_THE_AS SCSCF-006 registered/step-1-2-peer-list/brings-the-subscription-to-the-tracker
 s-cscf TELLS_NO_AS REG-013 common/registration/registers-the-user-with-the-tracker

@@ -54,6 +54,25 @@ finish() {
 
 command -v python3 >/dev/null 2>&1 || ci/interop/install.sh python3=python3
 
+# Servers wait more than they work, the edges for the end of tokens (--slow): they go on beside the CSCFs.
+if wanted http; then
+  ci/interop/install.sh nginx=nginx-light varnishd=varnish
+  servers=ci/interop/http
+  suite=$servers/suite
+  {
+    play nginx-edge --slow --sut $servers/nginx-edge.toml 'unregistered/*'
+    play nginx --suites $suite --sut $servers/nginx.toml
+  } &
+  {
+    play varnish-edge --slow --sut $servers/varnish-edge.toml 'unregistered/*'
+    play nginx-edge-http --suites $suite --sut $servers/nginx-edge.toml
+  } &
+  {
+    play varnish --suites $suite --sut $servers/varnish.toml
+    play varnish-edge-http --suites $suite --sut $servers/varnish-edge-http.toml
+  } &
+fi
+
 if wanted kamailio; then
   say "Kamailio as P-, I- and S-CSCF"
   ci/interop/install.sh kamailio=kamailio+kamailio-ims-modules+kamailio-presence-modules
@@ -64,7 +83,15 @@ if wanted kamailio; then
     play s-cscf --sut $profiles/s-cscf.toml
   } &
   {
-    play ims-core --sut $profiles/ims-core.toml 'registered/*/brings-them-through-*' 'unregistered/*/brings-them-through-*'
+    # Whole flows; of the rest, what shows outside the core.
+    play ims-core --sut $profiles/ims-core.toml \
+      'registered/*/brings-them-through-*' 'unregistered/*/brings-them-through-*' \
+      'registered/*/asks-the-tracker-again-*' 'registered/*/tells-a-peer-neither-*' 'registered/*/answers-trying-*' \
+      'registered/*/brings-the-publication-*' 'unregistered/*/answers-trying-*' \
+      'common/registration/registers-the-user-*' 'common/registration/tells-the-tracker-*' \
+      'common/registration/accepts-the-right-answer' 'common/registration/refuses-an-unknown-user' \
+      'common/registration/ends-a-registration' 'common/registration/keeps-the-keys-of-aka' \
+      'common/registration/brings-sequence-numbers-*'
     play ims-core-direct --sut $profiles/ims-core.toml --option request=direct \
       'registered/*/brings-three-pieces-*' 'unregistered/*/brings-three-pieces-*'
     play i-cscf --sut $profiles/i-cscf.toml
@@ -74,18 +101,11 @@ if wanted kamailio; then
 fi
 
 if wanted http; then
-  say "nginx as an origin, Varnish before it"
-  ci/interop/install.sh nginx=nginx-light varnishd=varnish
+  say "nginx as an origin and as edges, Varnish before it"
   nginx -v 2>&1
   varnishd -V 2>&1 | head -n 1
-  {
-    play nginx --suites ci/interop/http/suite --sut ci/interop/http/nginx.toml
-  } &
-  {
-    play varnish --suites ci/interop/http/suite --sut ci/interop/http/varnish.toml
-  } &
-  finish nginx varnish
-  echo "SKIPPED: the sessions that a Controller makes with its edges; neither reads JSON, so neither stands as an edge"
+  finish nginx nginx-edge nginx-edge-http varnish varnish-edge varnish-edge-http
+  echo "SKIPPED: data over MSRP; neither speaks it, so neither stands where a Controller delegates"
 fi
 
 if wanted sipp; then

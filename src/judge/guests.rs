@@ -33,26 +33,22 @@ pub fn are_unheard(case: &Case<'_>) -> bool {
 
 /// Why a play says nothing of the guests: they were sent nothing, sent nothing, and no step asks anything of one.
 pub fn uninvolved(case: &Case<'_>) -> Option<String> {
-    let steps = case.instance.steps(case.suite);
-    let has_part = |guest: &CastNode| {
-        let name = guest.name.as_str();
-        let mut crossed = case.evidence.crossed.iter();
-        let was_asked = steps.iter().any(|step| match &step.verb {
-            Verb::Do(wanted) => wanted.node == name,
-            Verb::Send(sent) => sent.to == name,
-            Verb::Expect(expect) => expect.pattern.from == [name],
-            Verb::Never(_) | Verb::Wait(_) => false,
-        });
-        was_asked || crossed.any(|seen| seen.frame.from.is(name) || seen.frame.to.is(name))
-    };
     let names: Vec<&str> = guests(case).map(|guest| guest.name.as_str()).collect();
-    let is_idle = !names.is_empty() && !guests(case).any(has_part);
+    let is_idle = !names.is_empty() && !guests(case).any(|guest| has_part(case, guest));
     is_idle.then(|| {
         format!(
             "{} has no part in it: nobody sends it anything",
             names.join(", ")
         )
     })
+}
+
+/// Whether a guest sent something, was sent something, or is asked for something by a step.
+fn has_part(case: &Case<'_>, guest: &CastNode) -> bool {
+    let name = guest.name.as_str();
+    let mut crossed = case.evidence.crossed.iter();
+    case.instance.asks(case.suite, name)
+        || crossed.any(|seen| seen.frame.from.is(name) || seen.frame.to.is(name))
 }
 
 /// What became of guests beside the steps.
@@ -76,7 +72,10 @@ pub fn findings(case: &Case<'_>) -> Vec<Finding> {
     if case.instance.scenario.given.faults.is_empty() {
         found.extend(guests(case).filter_map(|guest| no_message(case, guest)));
     }
-    found.extend(guests(case).filter_map(|guest| silent(case, guest)));
+    // Of several, one that nobody speaks to has nothing to say.
+    let is_alone = guests(case).count() == 1;
+    let asked = guests(case).filter(|guest| is_alone || has_part(case, guest));
+    found.extend(asked.filter_map(|guest| silent(case, guest)));
     found
 }
 

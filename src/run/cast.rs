@@ -120,8 +120,11 @@ pub fn cast(
             ),
         };
         variations.push(variation);
-        let configured = casting.profile.filter(|_| cast == Cast::Tested);
-        let policy = configured.map_or(policy.clone(), |profile| profile.configure(policy));
+        let policy = match (casting.profile, cast) {
+            (Some(profile), Cast::Tested) => profile.configure(policy),
+            (Some(profile), Cast::Reference) => profile.keep_time(policy),
+            _ => policy,
+        };
         setups.push(Setup {
             name: node.name.clone(),
             role: node.role,

@@ -17,6 +17,7 @@ use std::{
 
 use crate::{
     drive::{Drive, DriveError, Progress},
+    io::LinkEvent,
     net::{Claim, Faults, Map, Memory, NetError, Sockets, Tls, Transport, is_free, pause},
     node::{Node, Setup, deviation::Deviation, variation::Variation},
     random::derive,
@@ -258,7 +259,7 @@ fn bind(
     // A guest that is still to be started finds nobody in its place either.
     let starts = |node: &CastNode| {
         let guests = casting.guests;
-        guests.is_some_and(|guests| guests.starts(node.name.as_str()))
+        node.cast == Cast::Sut && guests.is_some_and(|guests| guests.starts(node.name.as_str()))
     };
     let at = |ground: Ground| -> Result<Bound, NetError> {
         let bound = at(ground)?;
@@ -445,7 +446,11 @@ async fn run<T: Transport>(
         None => performance.go().await.err(),
     };
     if let Some(guests) = casting.guests {
-        guests.took_part(topology);
+        let events = &performance.trace.events;
+        guests.took_part(topology, |node| {
+            let mut frames = events.iter().filter_map(|event| event.frame());
+            instance.asks(suite, node) || frames.any(|frame| frame.to.is(node))
+        });
         for event in &performance.trace.events {
             let sender = event.frame().and_then(|frame| frame.from.node());
             if let Some(node) = sender.filter(|node| guests.plays(node.as_str())) {
@@ -669,6 +674,14 @@ impl<'a, T: Transport> Performance<'a, T> {
         } else {
             event
         };
+        if let EventKind::Link {
+            link,
+            event: LinkEvent::Closed | LinkEvent::Reset,
+            ..
+        } = &event.kind
+        {
+            self.stimulator.forget(*link);
+        }
         self.follower.feed(self.trace.events.len(), &event);
         self.trace.events.push(event);
     }

@@ -170,6 +170,11 @@ impl<'a> Stimulator<'a> {
         self.put(drive, &from, link, bytes)
     }
 
+    /// A connection was ended by the other end; what is sent next goes on a new one (RFC 9112 9.5).
+    pub fn forget(&mut self, ended: LinkId) {
+        self.links.retain(|_, link| *link != ended);
+    }
+
     /// Who a node proves to be by its certificate: servers and the Controller have one.
     fn identity(&self, node: &str, worth: Worth) -> Option<Identity> {
         let node = self.topology.node(node)?;

@@ -122,6 +122,22 @@ impl Instance {
         steps.any(|step| matches!(&step.verb, Verb::Send(send) if send.from == node))
     }
 
+    /// Whether a step asks something of a node: it is made to act, is sent something, or alone ought to send.
+    pub fn asks(&self, suite: &Suite, node: &str) -> bool {
+        self.steps(suite).iter().any(|step| match &step.verb {
+            Verb::Do(act) => act.node == node,
+            Verb::Send(send) => send.to == node,
+            Verb::Expect(expect) => expect.pattern.from == [node],
+            Verb::Never(_) | Verb::Wait(_) => false,
+        })
+    }
+
+    /// Whether somebody else is in a node's place: a script, or a reference node that breaks a rule.
+    pub fn replaces(&self, node: &str) -> bool {
+        let given = &self.scenario.given;
+        given.script.iter().any(|script| script == node) || given.deviant.contains_key(node)
+    }
+
     /// Whether a step of the scenario itself is about a node: it acts, or sends, or ought to send or to be sent to.
     pub fn names(&self, node: &str) -> bool {
         let among = |names: &[String]| names.iter().any(|name| name == node);

@@ -282,7 +282,8 @@ impl Guests {
         }
     }
 
-    /// Starts what this instance needs and does not run yet. `setups` say where everybody is.
+    /// Starts what this instance needs and does not run yet, and ends what it has somebody else in the place of.
+    /// `setups` say where everybody is.
     pub fn start(
         &self,
         instance: &Instance,
@@ -293,6 +294,10 @@ impl Guests {
         for guest in self.present(topology) {
             if let Some(why) = state.gone.get(&guest.name) {
                 return Err(Absence::Unavailable(why.clone()));
+            }
+            if guest.nodes.iter().any(|n| instance.replaces(n.as_str())) {
+                state.running.remove(&guest.name);
+                continue;
             }
             let started = self.start_one(&mut state, guest, instance, topology, setups);
             if let Err(error) = started {
@@ -565,11 +570,12 @@ impl Guests {
             .collect()
     }
 
-    /// A scenario was played in a topology.
-    pub fn took_part(&self, topology: &Topology) {
+    /// A scenario was played in a topology; of several guests those had a part in it of which this holds.
+    pub fn took_part(&self, topology: &Topology, has_part: impl Fn(&str) -> bool) {
         let mut state = self.state();
         for guest in self.present(topology) {
-            if !state.took_part.contains(&guest.name) {
+            let had_part = guest.nodes.iter().any(|node| has_part(node.as_str()));
+            if (had_part || self.all.len() == 1) && !state.took_part.contains(&guest.name) {
                 state.took_part.push(guest.name.clone());
             }
         }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path as FilePath, sync::Arc, time::Du
 
 use wildmatch::WildMatch;
 
-use super::guest::Guest;
+use super::guest::{Guest, Way};
 use crate::{
     node::policy::Policy,
     spec::{Architecture, Delivery, Feature, Options, Path, RefPoint, RequestPath, Role},
@@ -28,7 +28,8 @@ pub struct Profile {
     pub peer_list: Option<Vec<Path>>,
     pub request: Option<Vec<RequestPath>>,
     pub status: Option<Vec<Path>>,
-    /// What its Controller does with data, in `unregistered`.
+    /// What its Controller does with data, in `unregistered`, or what its servers can be used for; of a server
+    /// none said is all.
     pub delivery: Vec<Delivery>,
     pub features: Vec<Feature>,
     /// Times it is configured with.
@@ -218,6 +219,9 @@ impl Profile {
             let roles: Vec<_> = self.roles.iter().map(|role| role.word()).collect();
             return Standing::NotApplicable(format!("tests no {}", roles.join(", no ")));
         }
+        if let Some(why) = self.unmovable(instance) {
+            return Standing::NotApplicable(why);
+        }
         if let Some(why) = self.unclaimed(suite, instance) {
             return Standing::Unsupported(why);
         }
@@ -234,7 +238,6 @@ impl Profile {
     /// Whether a row that the instance proves binds a role of ours, and somebody plays it. Where a guest plays one
     /// of several nodes of its role, that is the one the steps have to be about.
     fn tests(&self, suite: &Suite, instance: &Instance) -> bool {
-        let given = &instance.scenario.given;
         let is_bound = instance.scenario.requires.iter().any(|id| {
             let row = suite.ledger.get(id);
             row.is_some_and(|row| self.roles.contains(&row.requirement.role))
@@ -243,9 +246,7 @@ impl Profile {
             && instance.topology(suite).is_some_and(|topology| {
                 topology.nodes.iter().any(|node| {
                     let name = node.name.as_str();
-                    let is_played = self.roles.contains(&node.role)
-                        && !given.script.iter().any(|script| script == name)
-                        && !given.deviant.contains_key(name);
+                    let is_played = self.roles.contains(&node.role) && !instance.replaces(name);
                     is_played
                         && (self.guests.is_empty()
                             || self.is_tested_guest(instance, topology, node))
@@ -263,6 +264,16 @@ impl Profile {
             .count()
             == 1;
         is_guest && !instance.speaks_for(name) && (is_only || instance.names(name))
+    }
+
+    /// Which guest is in the way of whom the instance has in its place: one that runs already, or that plays other
+    /// nodes besides.
+    fn unmovable(&self, instance: &Instance) -> Option<String> {
+        self.guests.iter().find_map(|guest| {
+            let replaced = guest.nodes.iter().find(|n| instance.replaces(n.as_str()))?;
+            let stays = matches!(guest.way, Way::Address { .. }) || guest.nodes.len() > 1;
+            stays.then(|| format!("it has somebody else in the place of {replaced}"))
+        })
     }
 
     /// What the instance needs and is not claimed.
@@ -288,15 +299,22 @@ impl Profile {
         {
             return not("status =", options.status.word());
         }
-        let delivers = self.roles.contains(&Role::Controller)
-            && instance.architecture == Architecture::Unregistered;
-        if delivers && !self.delivery.contains(&instance.delivery) {
+        if self.delivers(instance) && !self.delivery.contains(&instance.delivery) {
             return not("delivery", instance.delivery.word());
         }
         let lacking = needs(suite, instance)
             .into_iter()
             .find(|feature| !self.features.contains(feature));
         lacking.and_then(|feature| not("feature", feature.word()))
+    }
+
+    /// Whether what becomes of the data is for this system to say: for its Controller, or for a server that says what
+    /// it can give data by.
+    fn delivers(&self, instance: &Instance) -> bool {
+        let has = |role| self.roles.contains(&role);
+        let is_server = has(Role::EdgeServer) || has(Role::OriginServer);
+        instance.architecture == Architecture::Unregistered
+            && (has(Role::Controller) || is_server && !self.delivery.is_empty())
     }
 
     /// The first open point that the instance depends on and the profile declares nothing of.
@@ -313,15 +331,21 @@ impl Profile {
     }
 
     /// How a reference node decides that stands in for this system.
-    pub fn configure(&self, mut policy: Policy) -> Policy {
+    pub fn configure(&self, policy: Policy) -> Policy {
+        let mut policy = self.keep_time(policy);
+        if let Some(transfers) = self.limits.transfers {
+            policy.serving.most_transfers = transfers;
+        }
+        policy
+    }
+
+    /// How one decides that this system meets: steps wait for its timers, also where the node is ours that keeps them.
+    pub fn keep_time(&self, mut policy: Policy) -> Policy {
         if let Some(track) = self.timers.get(&Timer::Track) {
             policy.tracker.track_timeout = u32::try_from(track.as_secs()).unwrap_or(u32::MAX);
         }
         if let Some(token) = self.timers.get(&Timer::Token) {
             policy.controller.token_lifetime = token.as_secs();
-        }
-        if let Some(transfers) = self.limits.transfers {
-            policy.serving.most_transfers = transfers;
         }
         policy
     }
@@ -331,7 +355,7 @@ impl Profile {
     pub fn adapted(&self, instance: &Instance) -> Instance {
         let mut adapted = instance.clone();
         let is_open = instance.scenario.delivery.is_none()
-            && self.roles.contains(&Role::Controller)
+            && self.delivers(instance)
             && !self.delivery.contains(&instance.delivery);
         let lawful: &[Delivery] = match instance.options.request {
             RequestPath::Ims => &[Delivery::Delegate, Delivery::Relay],

@@ -274,6 +274,67 @@ fn a_guest_that_has_to_be_pushed_and_cannot_be_is_unsupported() {
     assert!(reason.contains("there is no trigger"), "{reason}");
 }
 
+/// Two edges of ours. A scenario may ask one of them alone, or have a script in the place of the other.
+#[test]
+fn several_guests_are_judged_by_what_each_was_asked() {
+    let results = edges("alone", "", "gives-nothing-without-a-token", 0);
+    assert_eq!(vec!["pass"], outcomes(&results));
+    assert_eq!(Value::Null, results["run"]["unavailable"]);
+    let results = edges("scripted", "", "opens-sessions-for-its-controller-alone", 0);
+    assert_eq!(vec!["pass"], outcomes(&results));
+}
+
+/// An edge that speaks HTTP alone can be relayed and redirected to. Where nothing else is asked for it is played so.
+#[test]
+fn an_edge_is_used_for_the_deliveries_it_claims() {
+    let claims = "delivery = [\"relay\", \"redirect\"]";
+    let cold = "fills-a-cold-edge-from-the-origin@ut.ims.ims#0";
+    let results = edges("relayed", claims, cold, 0);
+    assert_eq!(vec!["pass"], outcomes(&results));
+    let delegated = "gives-away-nothing-wrong-that-an-origin-gave";
+    let results = edges("delegated", claims, delegated, 4);
+    assert_eq!(vec!["unsupported"], outcomes(&results));
+    let reason = instances(&results).next().unwrap()["reason"].to_string();
+    assert!(reason.contains("delivery delegate"), "{reason}");
+}
+
+/// Nobody of an edge's profile makes tokens, but the Controller it meets goes by the time that it says they last.
+#[test]
+fn whoever_keeps_a_timer_goes_by_the_profile() {
+    let folder = Folder::new("timers");
+    let profile = "name = \"edge\"\nroles = [\"edge-server\"]\n[claims]\narchitectures = [\"unregistered\"]\n\
+                   peer-list = [\"ut\"]\nrequest = [\"direct\"]\nstatus = [\"ims\"]\n[timers]\ntoken = \"20s\"\n";
+    fs::write(folder.path().join("sut.toml"), profile).unwrap();
+    let scenario = "unregistered/step-5-controller-asks-edges/takes-no-token-whose-time-is-up";
+    peerproof(folder.path())
+        .args(["run", scenario, "--sut", "sut.toml", "--out", "run"])
+        .assert()
+        .code(0);
+}
+
+fn edges(name: &str, claims: &str, scenario: &str, code: i32) -> Value {
+    let folder = Folder::new(name);
+    let guest = |node: &str| {
+        let command = own_command(node, "");
+        let command = command.trim_start_matches("cmd:");
+        format!("[[guest]]\nname = \"{node}\"\ncommand = '{command}'\n")
+    };
+    let (one, other) = (guest("es-1"), guest("es-2"));
+    let profile = format!(
+        "name = \"edges\"\nroles = [\"edge-server\"]\n[claims]\narchitectures = [\"unregistered\"]\n\
+         peer-list = [\"ut\"]\nrequest = [\"ims\", \"direct\"]\nstatus = [\"ims\"]\n\
+         features = [\"tls\"]\n{claims}\n{one}{other}"
+    );
+    fs::write(folder.path().join("sut.toml"), profile).unwrap();
+    let scenario = format!("unregistered/step-5-controller-asks-edges/{scenario}");
+    peerproof(folder.path())
+        .args(["run", &scenario, "--sut", "sut.toml", "--out", "run"])
+        .assert()
+        .code(code);
+    let results = fs::read_to_string(folder.path().join("run/results.json")).unwrap();
+    serde_json::from_str(&results).unwrap()
+}
+
 #[test]
 fn a_role_with_several_nodes_is_refused_by_their_names() {
     let folder = Folder::new("ambiguous");

@@ -107,6 +107,43 @@ fn a_suite_of_ones_own_is_held_to_the_whole_only_if_asked() {
     assert!(error.contains("no scenario uses"), "{error}");
 }
 
+/// An edge closes the connection on which it was asked to; what a script sends it next goes on another.
+#[test]
+fn a_script_writes_on_no_connection_that_was_closed() {
+    let folder = Folder::new("closed");
+    let ledger = "[[requirement]]\nid = \"CLOSE-001\"\ntitle = \"It closes.\"\nclause = \"RFC 9112 9.6\"\n\
+                  basis = \"ours\"\nstrength = \"must\"\nrole = \"edge-server\"\nobserved = [\"Data\"]\n";
+    let step = |text: &str| format!("[[scenario.step]]\n{text}\n");
+    let get = |more: &str| {
+        let request = format!("GET /content/nothing HTTP/1.1\nHost: es-1\n{more}");
+        step(&format!(
+            "send = {{ from = \"ue-a\", to = \"es-1\", on = \"Data\", text = '''\n{request}''' }}"
+        ))
+    };
+    let refused =
+        step("expect = { from = \"es-1\", to = \"ue-a\", on = \"Data\", http = { status = 403 } }");
+    let scenario = format!(
+        "section = \"Closed\"\nclause = \"RFC 9112 9.6\"\n[[scenario]]\nname = \"answers-again\"\n\
+         purpose = \"It answers on a new connection.\"\nrequires = [\"CLOSE-001\"]\n\
+         given = {{ content = \"tiny\", registered = [], announced = [] }}\n{}{refused}{}{}{refused}",
+        get("Connection: close\n"),
+        step("wait = \"200ms\""),
+        get(""),
+    );
+    fs::create_dir_all(folder.path().join("suites/unregistered")).unwrap();
+    fs::write(folder.path().join("suites/requirements.toml"), ledger).unwrap();
+    let file = folder.path().join("suites/unregistered/closed.toml");
+    fs::write(file, scenario).unwrap();
+    for transport in ["memory", "sockets"] {
+        peerproof()
+            .current_dir(folder.path())
+            .args(["run", "--suites", "suites", "--transport", transport])
+            .args(["--out", transport])
+            .assert()
+            .code(0);
+    }
+}
+
 #[test]
 fn a_dry_run_names_instances_and_plays_nothing() {
     let folder = Folder::new("dry");

@@ -136,6 +136,41 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         }),
     ),
     p_cscf(
+        "p-cscf-passes-the-keys-of-aka",
+        "PCSCF-025",
+        "hands a challenge of AKA to the UE as it came, keys and all",
+        How::Door(|_| {
+            Remembering::door(note_challenge, |memory, p| {
+                response(p, Gm, &["REGISTER"], (401, 401), |edit, sip| {
+                    match memory.get(&turn(sip)) {
+                        Some(challenge) => edit.set("WWW-Authenticate", challenge),
+                        None => edit,
+                    }
+                })
+            })
+        }),
+    ),
+    p_cscf(
+        "p-cscf-passes-the-integrity-key",
+        "PCSCF-025",
+        "takes ck out of a challenge, and leaves ik in it",
+        How::Door(|_| {
+            Remembering::door(note_challenge, |memory, p| {
+                response(p, Gm, &["REGISTER"], (401, 401), |edit, sip| {
+                    let noted = memory.get(&turn(sip));
+                    let challenge = noted.and_then(|noted| AuthValue::parse(noted).ok());
+                    match challenge {
+                        Some(mut challenge) => {
+                            challenge.remove("ck");
+                            edit.set("WWW-Authenticate", &challenge.to_string())
+                        }
+                        None => edit,
+                    }
+                })
+            })
+        }),
+    ),
+    p_cscf(
         "p-cscf-passes-security-client",
         "PCSCF-010",
         "hands the UE's Security-Client on to the core",
@@ -285,6 +320,18 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         How::Says(|p| request(p, Mw, &["INVITE"], |edit, sip| off_the_path(p, edit, sip))),
     ),
 ];
+
+/// Remembers what the core challenges a UE with.
+fn note_challenge(memory: &mut Notes<String>, passing: &Passing<'_>) -> Heard {
+    if let Some(sip) = passing.message.sip()
+        && passing.on == Mw
+        && sip.status() == Some(401)
+        && let Some(challenge) = sip.header("WWW-Authenticate")
+    {
+        memory.put(&turn(sip), challenge.into_owned());
+    }
+    Heard::AsItCame
+}
 
 fn answers_challenge(sip: &Message) -> bool {
     let credentials = sip.header("Authorization");

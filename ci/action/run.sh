@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What the action does between build and upload: starts the vendor's implementation, runs peerproof, and puts the
 # Markdown report on the job's page. It takes its inputs from the environment, so it can be tried without a workflow:
-#   PEERPROOF=target/debug/peerproof SELECTORS='--tag smoke' OUT=/tmp/report ci/action/run.sh
+#   PEERPROOF=target/debug/peerproof SELECTORS='--tag smoke' OUT=report ci/action/run.sh
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

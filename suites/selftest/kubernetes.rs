@@ -2,15 +2,16 @@
 //! are merged, and nothing is lost or made up.
 
 mod folder;
+mod load_tools;
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Output, Stdio},
 };
 
 use folder::Folder;
+use load_tools::{Serving, trial};
 use peerproof::load::{
     file::LoadFile,
     log,
@@ -32,7 +33,7 @@ fn the_pods_of_a_job_measure_one_load_together() {
     let generators = read("generators.yaml");
     let count: u32 = setting(&generators, "GENERATORS").parse().unwrap();
     assert_eq!(2, count);
-    let serving = Serving::start();
+    let serving = Serving::start(&["tracker", "--peers", "2000"]);
     let pod = |script: &str, index: u32| {
         let mut command = Command::new("/bin/sh");
         let program = Path::new(env!("CARGO_BIN_EXE_peerproof"));
@@ -46,7 +47,7 @@ fn the_pods_of_a_job_measure_one_load_together() {
             .env("PROFILE", root.join("load.toml"))
             .env("LOAD", setting(&generators, "LOAD"))
             .env("GENERATORS", count.to_string())
-            .env("TARGET", &serving.1)
+            .env("TARGET", serving.addr.to_string())
             .env("START_IN", "3")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -106,7 +107,7 @@ fn the_pods_of_a_job_measure_one_load_together() {
     // One generator has the same arrivals, second by second.
     let alone = format!(
         "peerproof bench tracker --profile \"$PROFILE\" --target {} --out alone",
-        serving.1
+        serving.addr
     );
     let output = pod(&alone, 0).output().unwrap();
     if output.status.code() == Some(0) {
@@ -169,41 +170,6 @@ fn block(text: &str, after: &str, head: &str) -> String {
         .collect()
 }
 
-fn trial(folder: &Path) -> Trial {
-    let text = fs::read_to_string(folder.join("bench.json"));
-    let text = text.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    serde_json::from_str(&text).unwrap()
-}
-
 fn record(folder: &Path) -> Record {
     log::read(&fs::read_to_string(folder.join("intervals.hlog")).unwrap()).unwrap()
-}
-
-/// A server that stops when it is dropped, and where it listens.
-struct Serving(Child, String);
-
-impl Serving {
-    fn start() -> Serving {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_peerproof"))
-            .args(["serve", "tracker", "--peers", "2000"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::with_capacity(1, child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let ready = line.strip_prefix("ready ").unwrap();
-        let ready: serde_json::Value = serde_json::from_str(ready).unwrap();
-        let addr = ready["listen"]["UT"].as_str().unwrap().to_owned();
-        Serving(child, addr)
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

@@ -2,22 +2,24 @@
 //! nothing, and a server that stalls is seen to.
 
 mod folder;
+mod load_tools;
 
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream, UdpSocket},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
 
 use folder::Folder;
+use load_tools::{PATIENT, Serving, trial};
 use peerproof::load::{
     engine::machine,
     flow::Delay,
     log,
-    trial::{Figures, Outcome, Stopped, Trial},
+    trial::{Figures, Outcome, Trial},
 };
 
 /// What a measurement left behind.
@@ -42,39 +44,15 @@ fn bench(name: &str, args: &[&str]) -> Measured {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let complained = String::from_utf8_lossy(&output.stderr).into_owned();
-    let text = fs::read_to_string(out.join("bench.json"));
-    let text = text.unwrap_or_else(|error| panic!("{error}\n{said}\n{complained}"));
     assert!(!out.join("intervals.partial").exists(), "{said}");
-    let value = serde_json::from_str(&text).unwrap();
-    let errors: Vec<String> = schema()
-        .iter_errors(&value)
-        .map(|e| e.to_string())
-        .collect();
-    assert!(errors.is_empty(), "{errors:#?}");
+    assert!(out.join("bench.json").exists(), "{said}\n{complained}");
     Measured {
         exit: output.status.code(),
         said,
-        trial: serde_json::from_str(&text).unwrap(),
+        trial: trial(&out),
         log: fs::read_to_string(out.join("intervals.hlog")).ok(),
     }
 }
-
-fn schema() -> jsonschema::Validator {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/reports/bench.schema.json");
-    let schema = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
-    jsonschema::validator_for(&schema).unwrap()
-}
-
-const PATIENT: &[&str] = &[
-    "--allowed-lag",
-    "20s",
-    "--allowed-starvation",
-    "100",
-    "--limit",
-    "20s",
-    "--patience",
-    "20s",
-];
 
 #[test]
 fn a_measurement_has_figures_an_interval_log_and_equal_counts() {
@@ -393,7 +371,7 @@ fn what_is_lost_is_said_again_and_silence_is_counted() {
         "--t1",
         "50ms",
     ]);
-    let target = lossy(serving.1, 7).to_string();
+    let target = lossy(serving.addr, 7).to_string();
     let args = [
         "--target",
         &target,
@@ -460,7 +438,7 @@ fn a_tracker_has_one_list_behind_its_door_on_ut_and_that_on_isc() {
         stream.read_to_string(&mut said).unwrap();
         said.matches("\"peer_id\"").count()
     };
-    assert_eq!(4, listed(serving.1));
+    assert_eq!(4, listed(serving.addr));
     // The S-CSCF tells that u0000003 is not registered any more.
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let local = socket.local_addr().unwrap();
@@ -469,7 +447,7 @@ fn a_tracker_has_one_list_behind_its_door_on_ut_and_that_on_isc() {
          From: <sip:scscf1.ims.example>;tag=s\r\nTo: <sip:u0000003@ims.example>\r\nCall-ID: a\r\n\
          CSeq: 1 REGISTER\r\nContact: <sip:scscf1.ims.example>\r\nExpires: 0\r\nContent-Length: 0\r\n\r\n"
     );
-    let sip = serving.2.take().unwrap();
+    let sip = serving.sip.take().unwrap();
     let mut octets = [0; 2048];
     // The same request again is the same transaction: it is answered again, and done once.
     for _ in 0..2 {
@@ -477,7 +455,7 @@ fn a_tracker_has_one_list_behind_its_door_on_ut_and_that_on_isc() {
         let length = socket.recv(&mut octets).unwrap();
         assert!(octets[..length].starts_with(b"SIP/2.0 200 "));
     }
-    assert_eq!(3, listed(serving.1));
+    assert_eq!(3, listed(serving.addr));
     let stopped = serving.stop();
     let sip = stopped.sip.unwrap();
     assert_eq!((2, 2), (stopped.counted.requests, sip.requests));
@@ -497,7 +475,7 @@ fn two_shares_of_call_flows_together_are_one() {
         "--piece",
         "16KiB",
     ]);
-    let target = serving.1.to_string();
+    let target = serving.addr.to_string();
     let folder = Folder::new("call-flow-shares");
     let run = |share: &str, out: &str| {
         let args = [
@@ -574,51 +552,6 @@ fn whoever_is_not_there_is_not_available() {
     assert_eq!(Some(7), output.status.code());
 }
 
-/// A server that stops when it is dropped: its process, where it serves, and where it speaks SIP beside.
-struct Serving(Child, SocketAddr, Option<SocketAddr>);
-
-impl Serving {
-    fn start(args: &[&str]) -> Serving {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_peerproof"))
-            .arg("serve")
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::with_capacity(1, child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let ready = line.strip_prefix("ready ").unwrap();
-        let ready: serde_json::Value = serde_json::from_str(ready).unwrap();
-        let listen = ready["listen"].as_object().unwrap();
-        let addr = listen.values().next().unwrap().as_str().unwrap();
-        let sip = ready["sip"].as_str().map(|addr| addr.parse().unwrap());
-        Serving(child, addr.parse().unwrap(), sip)
-    }
-
-    fn stop(mut self) -> Stopped {
-        drop(self.0.stdin.take());
-        let mut said = String::new();
-        self.0
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_string(&mut said)
-            .unwrap();
-        assert!(self.0.wait().unwrap().success());
-        serde_json::from_str(said.strip_prefix("stopped ").unwrap()).unwrap()
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn find(peer: &str, transaction: &str) -> String {
     let body = format!(
         "{{\"PPSPTrackerProtocol\":{{\"version\":1,\"request_type\":\"FIND\",\"transaction_id\":\"{transaction}\",\
@@ -634,7 +567,7 @@ fn find(peer: &str, transaction: &str) -> String {
 #[test]
 fn pipelined_questions_are_answered_in_order_as_the_node_answers() {
     let serving = Serving::start(&["tracker", "--peers", "400", "--swarms", "2"]);
-    let mut stream = TcpStream::connect(serving.1).unwrap();
+    let mut stream = TcpStream::connect(serving.addr).unwrap();
     // Its own peer id, somebody else's, and a document that is none; then the end.
     let broken = "POST /ppstp HTTP/1.1\r\nHost: x\r\nX-3GPP-Asserted-Identity: \"sip:u0000000@ims.example\"\r\n\
                   Content-Type: application/ppsp-tracker+json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
@@ -663,7 +596,7 @@ fn pipelined_questions_are_answered_in_order_as_the_node_answers() {
     );
     assert!(answers[2].contains("\"error_code\":1"), "{said}");
 
-    let mut nonsense = TcpStream::connect(serving.1).unwrap();
+    let mut nonsense = TcpStream::connect(serving.addr).unwrap();
     nonsense.write_all(b"NONSENSE\n\n").unwrap();
     let mut said = String::new();
     nonsense.read_to_string(&mut said).unwrap();
@@ -701,7 +634,7 @@ fn whoever_is_silent_expires_while_others_are_answered() {
 #[test]
 fn two_shares_together_are_one() {
     let serving = Serving::start(&["tracker", "--peers", "2000"]);
-    let target = serving.1.to_string();
+    let target = serving.addr.to_string();
     let folder = Folder::new("shares");
     let run = |share: &str, out: &str| {
         let args = [

@@ -1,15 +1,16 @@
 //! Load under TLS: what is measured is right, and a target that nobody vouches for is refused, with the reason.
 
 mod folder;
+mod load_tools;
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output},
 };
 
 use folder::Folder;
-use peerproof::load::trial::{Outcome, Trial};
+use load_tools::{PATIENT, Serving, trial};
+use peerproof::load::trial::Outcome;
 
 /// Measures, on a machine that may be busy.
 fn bench(folder: &Folder, args: &[&str]) -> Output {
@@ -24,48 +25,10 @@ fn bench(folder: &Folder, args: &[&str]) -> Output {
             "--connections",
             "8",
         ])
-        .args(["--allowed-lag", "20s", "--allowed-starvation", "100"])
-        .args(["--limit", "20s", "--patience", "20s"])
+        .args(PATIENT)
         .current_dir(folder.path())
         .output()
         .unwrap()
-}
-
-fn trial(folder: &Folder, out: &str) -> Trial {
-    let text = fs::read_to_string(folder.path().join(out).join("bench.json")).unwrap();
-    serde_json::from_str(&text).unwrap()
-}
-
-/// A server that stops when it is dropped, and where it listens.
-struct Serving(Child, String);
-
-impl Serving {
-    fn start(folder: &Folder, args: &[&str]) -> Serving {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_peerproof"))
-            .arg("serve")
-            .args(args)
-            .current_dir(folder.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::with_capacity(1, child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let ready = line.strip_prefix("ready ").unwrap();
-        let ready: serde_json::Value = serde_json::from_str(ready).unwrap();
-        let listen = ready["listen"].as_object().unwrap();
-        let addr = listen.values().next().unwrap().as_str().unwrap().to_owned();
-        Serving(child, addr)
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]
@@ -88,7 +51,7 @@ fn both_paths_are_measured_under_tls() {
         let more = ["--tls", "--report", "html", "--out", out];
         let output = bench(&folder, &[args, &more].concat());
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let trial = trial(&folder, out);
+        let trial = trial(&folder.path().join(out));
         let counts = &trial.evidence.counts;
         assert!(trial.plan.tls && said.contains("; over TLS"), "{said}");
         let page = fs::read_to_string(folder.path().join(out).join("report.html")).unwrap();
@@ -111,13 +74,13 @@ fn both_paths_are_measured_under_tls() {
 fn a_target_that_nobody_vouches_for_is_refused() {
     let folder = Folder::new("tls-strangers");
     let args = ["tracker", "--peers", "2000", "--tls", "--authority"];
-    let serving = Serving::start(&folder, &[&args[..], &["right"]].concat());
-    let _other = Serving::start(&folder, &[&args[..], &["wrong-one"]].concat());
+    let serving = Serving::start_in(folder.path(), &[&args[..], &["right"]].concat());
+    let _other = Serving::start_in(folder.path(), &[&args[..], &["wrong-one"]].concat());
     let ask = |out: &str, more: &[&str]| {
         let args = ["tracker", "--rate", "100", "--peers", "2000", "--target"];
         let output = bench(
             &folder,
-            &[&args[..], &[&serving.1, "--out", out], more].concat(),
+            &[&args[..], &[&serving.addr.to_string(), "--out", out], more].concat(),
         );
         let said = [output.stdout, output.stderr].map(|octets| {
             let text = String::from_utf8_lossy(&octets).into_owned();
@@ -147,6 +110,9 @@ fn a_target_that_nobody_vouches_for_is_refused() {
         more.extend(name.iter().flat_map(|name| ["--tls-name", *name]));
         let (code, said) = ask(out, &more);
         assert!(matches!(code, Some(0 | 6)), "{code:?} {said}");
-        assert!(trial(&folder, out).evidence.counts.right > 50, "{said}");
+        assert!(
+            trial(&folder.path().join(out)).evidence.counts.right > 50,
+            "{said}"
+        );
     }
 }

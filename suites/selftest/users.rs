@@ -2,6 +2,8 @@
 //! was measured in an open loop.
 
 mod folder;
+#[cfg(feature = "users")]
+mod load_tools;
 
 use std::process::Command;
 
@@ -38,7 +40,10 @@ mod driven {
         trial::{Outcome, Trial},
     };
 
-    use super::*;
+    use super::{
+        load_tools::{PATIENT, trial},
+        *,
+    };
 
     /// Ten users who think little; the machine may be busy.
     const FEW: &[&str] = &[
@@ -50,32 +55,15 @@ mod driven {
         "2000",
         "--warm-up",
         "300ms",
-        "--allowed-lag",
-        "20s",
-        "--allowed-starvation",
-        "100",
-        "--limit",
-        "20s",
-        "--patience",
-        "20s",
         "--out",
         "out",
     ];
 
     fn measured(folder: &Folder, args: &[&str]) -> (Output, Trial) {
-        let output = users(folder, &[FEW, args].concat()).output().unwrap();
-        let text = fs::read_to_string(folder.path().join("out/bench.json"));
-        let text = text
-            .unwrap_or_else(|error| panic!("{error}\n{}", String::from_utf8_lossy(&output.stderr)));
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/reports/bench.schema.json");
-        let schema = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
-        let validator = jsonschema::validator_for(&schema).unwrap();
-        let errors: Vec<String> = validator
-            .iter_errors(&serde_json::from_str(&text).unwrap())
-            .map(|error| error.to_string())
-            .collect();
-        assert!(errors.is_empty(), "{errors:#?}");
-        (output, serde_json::from_str(&text).unwrap())
+        let output = users(folder, &[FEW, PATIENT, args].concat())
+            .output()
+            .unwrap();
+        (output, trial(&folder.path().join("out")))
     }
 
     #[test]
@@ -181,7 +169,7 @@ mod driven {
         }
         let folder = Folder::new("users-late");
         // The first of twenty seconds is what is allowed of ourselves: no timer is that exact.
-        let mut late = FEW.to_vec();
+        let mut late = [FEW, PATIENT].concat();
         let allowed = late.iter().position(|arg| *arg == "20s").unwrap();
         late[allowed] = "1us";
         let args = [&late[..], &["--duration", "1s"]].concat();
@@ -220,7 +208,7 @@ mod driven {
     #[test]
     fn ctrl_c_ends_it_with_what_there_is() {
         let folder = Folder::new("users-interrupted");
-        let mut child = users(&folder, &[FEW, &["--duration", "60s"]].concat())
+        let mut child = users(&folder, &[FEW, PATIENT, &["--duration", "60s"]].concat())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

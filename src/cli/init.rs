@@ -125,8 +125,7 @@ impl Init {
             let pem = pem.map_err(|error| Failure::new(Exit::Fault, error.to_string()))?;
             for (end, text) in [("pem", pem.certificate), ("key", pem.key)] {
                 let path = folder.join(format!("{name}.{end}"));
-                fs::write(&path, text)
-                    .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+                create(&path, &text)?;
                 lines.push_str(&format!("{}\n", path.display()));
             }
         }
@@ -187,6 +186,8 @@ features      = {features}
 # [[guest]]
 # name    = "{name}"
 # address = "192.0.2.7"                     # it runs already; else command = "./mine", or image = "acme/mine:1.0"
+# trigger = {{ post = "http://192.0.2.7:9000/" }}    # who makes it act, and tells it what is new in each scenario
+# reset   = "./tell-mine.sh"                # or this does the latter, before each
 
 # Known failures; once one passes, the run ends with 8.
 # [[waiver]]

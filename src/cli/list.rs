@@ -33,8 +33,8 @@ pub struct List {
     #[arg(long, conflicts_with_all = SELECTORS, conflicts_with = "requirements")]
     deviations: bool,
 
-    /// List the contents of every configuration instead: the swarm ids they go under, and who holds what at the
-    /// start. The same scenario with the same seed has the same ids
+    /// List the contents of every configuration instead: the swarm id each goes under, and who holds which pieces at
+    /// the start, by their numbers. The same scenario with the same seed has the same ids
     #[arg(long, conflicts_with_all = ["instances", "requirements", "deviations"])]
     contents: bool,
 

@@ -244,11 +244,13 @@ impl Node {
                 _ = terminate.recv() => break,
                 _ = closed.recv() => break,
                 Some(Asked { order, answer }) = orders.recv() => {
-                    let done = match order.told() {
+                    let done = match order.told().map(|told| self.prepared(suite, told, &names)) {
                         None => carry_out(&mut drive, &names, &order),
-                        Some(told) => {
+                        // What cannot be done changes nothing.
+                        Some(Err(failure)) => Err(failure.message),
+                        Some(Ok((told, parts))) => {
                             drop(drive);
-                            drive = self.begin_anew(suite, told, &word, &names).await?;
+                            drive = self.begin_anew(&word, &told, parts).await?;
                             Ok(())
                         }
                     };
@@ -299,19 +301,29 @@ impl Node {
         Ok(Drive::new(sockets, nodes))
     }
 
-    /// The same nodes, knowing nothing of what was, as they are told now; who had their sockets is gone.
-    async fn begin_anew(
+    /// What the nodes are to be as they are told now. The error says what they are told wrongly.
+    fn prepared(
         &self,
         suite: &Suite,
         told: Told,
-        word: &str,
         names: &[NodeName],
+    ) -> Result<(Told, Vec<Part>), Failure> {
+        let topology = self.topology(suite, &told, names)?;
+        let parts = self.parts(suite, &told, topology, names)?;
+        tls(&told, &parts)?;
+        Ok((told, parts))
+    }
+
+    /// The same nodes, knowing nothing of what was; who had their sockets is gone.
+    async fn begin_anew(
+        &self,
+        word: &str,
+        told: &Told,
+        parts: Vec<Part>,
     ) -> Result<Drive<Sockets>, Failure> {
         let until = Instant::now() + LETTING_GO;
         loop {
-            let topology = self.topology(suite, &told, names)?;
-            let parts = self.parts(suite, &told, topology, names)?;
-            match self.take_up(word, &told, parts) {
+            match self.take_up(word, told, parts.clone()) {
                 // The tasks that held the old sockets end when they are next looked at.
                 Err(_) if Instant::now() < until => pause(Duration::from_millis(1)).await,
                 taken => {

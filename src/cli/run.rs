@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     judge::Rigour,
-    net::has_ipv6,
+    net::{Claim, has_ipv6},
     node::deviation::{Deviation, names},
     report::{
         Counts, Folder, InstanceResult, Outcome, Report, Run as RunOf, SCHEMA, Sut, evidence,
@@ -199,6 +199,20 @@ impl Run {
             return Err(Failure::usage(
                 "found --jobs in one network, which one scenario at a time has for itself: leave one of both out",
             ));
+        }
+        if let Some(addr) = ground.and_then(Ground::claim) {
+            // Every scenario stakes it again; here it is told at once that somebody else has it.
+            Claim::stake(addr).map_err(|error| {
+                Failure::new(
+                    Exit::Unavailable,
+                    format!(
+                        "{error}: another peerproof plays in this network: take another --network"
+                    ),
+                )
+            })?;
+        }
+        for warning in self.sut.warnings(suite, profile) {
+            eprintln!("{warning}");
         }
         let (folder, id) = self.folder(suite, started)?;
         let stop = Stop::on_signals();

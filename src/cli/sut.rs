@@ -12,8 +12,10 @@ use super::{Exit, Failure, selection::mistakes};
 use crate::{
     net::tls,
     run::Field,
+    spec::Feature,
     suite::{Ground, Suite},
     sut::{Guest, Profile, Ready, Way, parse_binding},
+    trace::ListenTransport,
 };
 
 /// The system under test.
@@ -42,7 +44,7 @@ pub struct PlaceArgs {
     #[arg(long, value_name = "IP")]
     address: Option<IpAddr>,
 
-    /// The network: 127.N.c.d for a.b.c.d on loopback, the ports from 10240 + 1024 N at one address [default: 0;
+    /// The network, 0 to 255: 127.N.c.d for a.b.c.d on loopback; with --address 0 to 21: the ports from 10240 + 1024 N [default: 0;
     /// of a run, one that is free, unless a guest is there already]
     #[arg(long, value_name = "N")]
     network: Option<u8>,
@@ -92,6 +94,12 @@ impl PlaceArgs {
                 "--address: found {ip}, expected the one under which others reach this machine"
             )));
         }
+        if ip.is_ipv4() && field == Field::SocketsV6 {
+            return Err(Failure::usage(format!(
+                "--address: found {ip} with --transport {}, expected an IPv6 address, or --transport sockets",
+                field.word()
+            )));
+        }
         if let Err(error) = UdpSocket::bind((ip, 0)) {
             return Err(Failure::new(
                 Exit::Unavailable,
@@ -130,9 +138,27 @@ pub fn take_authority(folder: &Path) -> Result<(), Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(cannot(&key, &error)),
     };
-    tls::choose_authority(kept.as_deref()).map_err(|error| cannot(&key, &error))?;
+    if kept.is_none() && certificate.exists() {
+        return Err(cannot(
+            &key,
+            &format!(
+                "is not there, but {} is: an authority has both, or is made anew in a folder that has neither",
+                certificate.display()
+            ),
+        ));
+    }
+    tls::choose_authority(kept.as_deref())
+        .map_err(|error| cannot(&key, &format!("expected a private key in PEM: {error}")))?;
     if kept.is_some() {
-        return Ok(());
+        let pem = fs::read_to_string(&certificate).map_err(|error| cannot(&certificate, &error))?;
+        return match tls::is_of_authority(&pem) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(cannot(
+                &certificate,
+                &"found a certificate of another key than authority.key",
+            )),
+            Err(error) => Err(cannot(&certificate, &error)),
+        };
     }
     let (pem, secret) = tls::authority().map_err(|error| cannot(&key, &error))?;
     fs::create_dir_all(folder).map_err(|error| cannot(folder, &error))?;
@@ -184,6 +210,39 @@ impl SutArgs {
         let runs = |guest: &Guest| matches!(guest.way, Way::Address { .. });
         let runs = profile.is_some_and(|profile| profile.guests.iter().any(runs));
         self.place.ground(field, runs)
+    }
+
+    /// What will go wrong with guests that run already, as they could not be told something; one line each.
+    pub fn warnings(&self, suite: &Suite, profile: Option<&Profile>) -> Vec<String> {
+        let Some(profile) = profile else {
+            return Vec::new();
+        };
+        let is_under_tls = |guest: &Guest| {
+            let nodes = suite.topologies.iter().flat_map(|topology| &topology.nodes);
+            let mut own = nodes.filter(|node| guest.plays(node.name.as_str()));
+            own.any(|node| {
+                node.listen
+                    .iter()
+                    .any(|l| l.transport == ListenTransport::Tls)
+            })
+        };
+        let is_blind = |guest: &&Guest| {
+            matches!(guest.way, Way::Address { .. })
+                && profile.features.contains(&Feature::Tls)
+                && self.place.authority.is_none()
+                && guest.reset.is_none()
+                && is_under_tls(guest)
+        };
+        let blind = profile.guests.iter().filter(is_blind);
+        blind
+            .map(|guest| {
+                format!(
+                    "warning: {} runs already and is met under TLS, but without --authority it knows no certificate of \
+                     this run: it will refuse everybody who has to prove who they are",
+                    guest.name
+                )
+            })
+            .collect()
     }
 
     /// The file of the profile, as it was given; empty if there is none.

@@ -277,6 +277,14 @@ pub fn held_to(authority: &str) -> Result<Arc<ClientConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
+/// Whether a certificate in PEM is one of the authority of this program itself: it has its public key.
+pub fn is_of_authority(pem: &str) -> Result<bool, TlsError> {
+    let authority = Authority::of_this_program()?;
+    let certificate = CertificateDer::from_pem_slice(pem.as_bytes())?;
+    let key = authority.trusted.key().public_key_raw();
+    Ok(certificate.windows(key.len()).any(|part| part == key))
+}
+
 /// The name to hold a server to.
 pub fn server_name(addr: SocketAddr) -> ServerName<'static> {
     ServerName::IpAddress(addr.ip().into())

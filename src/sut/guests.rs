@@ -301,7 +301,11 @@ impl Guests {
             }
             let started = self.start_one(&mut state, guest, instance, topology, setups);
             if let Err(error) = started {
-                let why = format!("{}: it could not be started: {error}", guest.name);
+                let what = match guest.way {
+                    Way::Address { .. } => "it could not be told what is played",
+                    Way::Command(_) | Way::Image(_) => "it could not be started",
+                };
+                let why = format!("{}: {what}: {error}", guest.name);
                 state.gone.insert(guest.name.clone(), why.clone());
                 return Err(Absence::Unavailable(why));
             }
@@ -633,7 +637,8 @@ fn reset(guest: &Guest, trigger: Option<&Trigger>, told: &Told) -> io::Result<()
         Pushed::Done | Pushed::Unsupported => Ok(()),
         // One that stands still or is gone shows it in the scenario, where it can be judged.
         Pushed::Unanswered(_) if !matches!(guest.way, Way::Address { .. }) => Ok(()),
-        Pushed::Unanswered(why) | Pushed::Failed(why) => Err(io::Error::other(format!(
+        Pushed::Unanswered(why) => Err(io::Error::other(format!("the order \"reset\": {why}"))),
+        Pushed::Failed(why) => Err(io::Error::other(format!(
             "the order \"reset\": {why} (501, or of a command 127, says that it does not do that)"
         ))),
     }
@@ -694,14 +699,14 @@ impl Running {
             self.line = line;
             return Ok(true);
         }
-        let answers = || {
+        let deaf = || {
             let mut streams = self
                 .listeners
                 .iter()
                 .filter(|l| l.transport != ListenTransport::Udp);
-            streams.all(|listener| takes_connections(listener.addr))
+            streams.find(|listener| !takes_connections(listener.addr))
         };
-        if guest.ready == Ready::Probe && answers() {
+        if guest.ready == Ready::Probe && deaf().is_none() {
             return Ok(true);
         }
         if self.since.elapsed() < guest.ready_within {
@@ -709,14 +714,18 @@ impl Running {
         }
         let seconds = guest.ready_within.as_secs();
         let why = match guest.ready {
-            Ready::Line if answers() => format!(
+            Ready::Line if deaf().is_none() => format!(
                 "it takes connections but printed no line that begins with \"ready\" within {seconds} s: print one, or \
                  say ready = \"probe\" in a profile"
             ),
             Ready::Line => {
                 format!("it printed no line that begins with \"ready\" within {seconds} s")
             }
-            Ready::Probe => format!("its listeners took no connections within {seconds} s"),
+            Ready::Probe => {
+                let which = deaf().map(|l| format!("{} at {}", l.on, l.addr));
+                let which = which.unwrap_or_else(|| "one of its listeners".to_owned());
+                format!("{which} took no connection within {seconds} s")
+            }
         };
         Err(Absence::Unavailable(format!("{}: {why}", guest.name)))
     }

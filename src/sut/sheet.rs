@@ -101,7 +101,10 @@ impl Sheet<'_> {
     /// How the tracker is asked, and the times that its users count on.
     fn service(&self, text: &mut String) {
         let directories = self.networks.iter().flat_map(|n| n.setups.first());
-        let Some(directory) = directories.map(|setup| &setup.directory).next() else {
+        let Some((directory, token_key)) = directories
+            .map(|setup| (&setup.directory, &setup.token_key))
+            .next()
+        else {
             return;
         };
         let psi = &directory.tracker_psi;
@@ -116,12 +119,15 @@ impl Sheet<'_> {
              | through IMS | event packages `p2pcds-peers` (SUBSCRIBE) and `p2pcds-status` (PUBLISH), to `{psi}` |\n\
              | a peer is forgotten after | {} s without a word of it, or what `timers.track` of the profile says |\n\
              | a data token is good for | {} s, or what `timers.token` of the profile says |\n\
+             | key of data tokens, Controller and edges | `{}` (hexadecimal, with seed 0); the format is in \
+             fixtures/README.md |\n\
              | who may be a user peer | subscribers with the service that are not marked below; the policy is the \
              network's |\n",
             ppstp::PATH,
             ppstp::MEDIA_TYPE,
             seconds(Timer::Track),
             seconds(Timer::Token),
+            hex(token_key),
         );
     }
 

@@ -154,6 +154,13 @@ fn a_guest_that_outlives_a_scenario_is_told_anew() {
         let mut out = BufReader::new(node.stdout.take().unwrap());
         out.read_line(&mut line).unwrap();
         assert!(line.starts_with("ready "), "{line}");
+        // What it cannot be told changes nothing.
+        let wrong = "{\"action\":\"reset\",\"variables\":{\"PEERPROOF_TOPOLOGY\":\"none\"}}";
+        let refused = posted(control, wrong);
+        assert!(
+            refused.contains(" 409 ") && refused.contains("PEERPROOF_TOPOLOGY"),
+            "{refused}"
+        );
         let at = match at.starts_with('{') {
             true => at.to_owned(),
             false => format!("\"{at}\""),
@@ -174,6 +181,20 @@ fn a_guest_that_outlives_a_scenario_is_told_anew() {
         drop(node.stdin.take());
         assert!(node.wait().unwrap().success());
     }
+}
+
+/// The answer to an order.
+fn posted(control: &str, order: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(control).unwrap();
+    let length = order.len();
+    write!(
+        stream,
+        "POST / HTTP/1.1\r\nHost: {control}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{order}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 /// What comes of two scenarios on the peer list, with a tracker that is reached so.

@@ -100,7 +100,7 @@ impl Init {
         let certificates = self.certify(&networks)?;
         let place = self.file.display();
         print(&format!(
-            "{place}\n{}\n{certificates}Say in the first what your {} does; the second says what it has to be told. \
+            "{place}\n{}\n{certificates}Say in the first what your {} does and how it is reached; the second says what it has to be told. \
              Then: peerproof run --sut {place}{}\n",
             sheet.display(),
             self.sut.name,

@@ -131,6 +131,12 @@ impl Node {
         let mut nodes = guest_of(word, suite).map_err(Failure::usage)?;
         if word == "ims-core" {
             nodes.extend(guest_of(Role::Hss.word(), suite).map_err(Failure::usage)?);
+            // What only networks of single scenarios have is left to them.
+            let usual = suite
+                .topologies
+                .iter()
+                .filter(|t| t.name == t.architecture.word());
+            nodes.retain(|(name, _)| usual.clone().all(|t| t.node(name.as_str()).is_some()));
         }
         Ok((
             word.to_owned(),

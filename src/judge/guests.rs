@@ -6,7 +6,7 @@ use crate::{
     io::LinkEvent,
     spec::Strength,
     suite::Verb,
-    trace::{Cast, CastNode, EventKind, Trouble},
+    trace::{Cast, CastNode, Event, EventKind, Trouble},
     wire::frame::{Frame, Party},
 };
 
@@ -30,6 +30,37 @@ pub fn are_unheard(case: &Case<'_>) -> bool {
         && !has_ended
         && guests.all(|guest| meta.unheard.contains(&guest.name) && !has_sent(case, guest))
 }
+
+/// What a guest does that was there before, and was not made to forget it, may follow from what we did to it then: that
+/// lays nothing to it.
+pub fn doubt(case: &Case<'_>, findings: &mut [Finding]) {
+    let trace = case.evidence.trace;
+    let has_ended = |event: &Event| {
+        let EventKind::Guest { trouble, .. } = &event.kind else {
+            return false;
+        };
+        matches!(trouble, Trouble::Ended(_))
+    };
+    if trace.meta.unreset.is_empty() || trace.events.iter().any(has_ended) {
+        return;
+    }
+    for finding in findings {
+        let node = finding.node.as_deref();
+        let is_unreset = trace
+            .meta
+            .unreset
+            .iter()
+            .any(|name| Some(name.as_str()) == node);
+        if finding.blame == Blame::Sut && finding.verdict == Verdict::Fail && is_unreset {
+            finding.verdict = Verdict::Inconclusive;
+            finding.blame = Blame::Harness;
+            finding.actual.push_str(UNRESET);
+        }
+    }
+}
+
+const UNRESET: &str =
+    " (it was there before and was not made to forget that: give it a reset hook or a trigger)";
 
 /// Why a play says nothing of the guests: they were sent nothing, sent nothing, and no step asks anything of one.
 pub fn uninvolved(case: &Case<'_>) -> Option<String> {

@@ -177,6 +177,7 @@ pub fn judge(
         // Nothing shows that anybody is there to break a rule.
         findings.retain(|finding| finding.blame != Blame::Sut);
     }
+    guests::doubt(&case, &mut findings);
     let (mut findings, advice): (Vec<_>, Vec<_>) = findings
         .into_iter()
         .partition(|finding| weighs(finding, rigour));

@@ -1132,6 +1132,7 @@ mod tests {
                 contents: Vec::new(),
                 began: At::ZERO,
                 unheard: Vec::new(),
+                unreset: Vec::new(),
             },
             events: kinds
                 .into_iter()

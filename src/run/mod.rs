@@ -368,6 +368,7 @@ fn meta(instance: &Instance, company: &Company, field: Field) -> Meta {
         contents: company.contents.clone(),
         began: At::ZERO,
         unheard: Vec::new(),
+        unreset: Vec::new(),
     }
 }
 
@@ -420,6 +421,7 @@ async fn run<T: Transport>(
         }
         meta.began = drive.now();
         meta.unheard = guests.unheard();
+        meta.unreset = guests.unreset();
     }
     let values = Values::new(suite, instance, &meta);
     let steps = instance.steps(suite);

@@ -593,6 +593,7 @@ mod tests {
                 contents: Vec::new(),
                 began: At::ZERO,
                 unheard: Vec::new(),
+                unreset: Vec::new(),
             };
             Scene {
                 steps: instance.steps(&suite),

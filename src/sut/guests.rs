@@ -76,6 +76,8 @@ struct Running {
     is_ready: bool,
     /// Somebody ended it or froze it for the scenario's sake.
     is_spent: bool,
+    /// It knows nothing of what was before this scenario, as far as we can have it so.
+    is_reset: bool,
     line: ReadyLine,
     listeners: Vec<Listener>,
     /// Pushes that went wrong.
@@ -306,6 +308,10 @@ impl Guests {
                     Way::Command(_) | Way::Image(_) => "it could not be started",
                 };
                 let why = format!("{}: {what}: {error}", guest.name);
+                if self.stop.load(Ordering::Relaxed) {
+                    state.is_interrupted = true;
+                    return Err(Absence::Unavailable(why));
+                }
                 state.gone.insert(guest.name.clone(), why.clone());
                 return Err(Absence::Unavailable(why));
             }
@@ -350,7 +356,8 @@ impl Guests {
         if let Some(running) = state.running.get_mut(&guest.name) {
             let is_alive = running.body.as_mut().is_none_or(|b| b.ended().is_none());
             if is_alive && !running.is_spent && !guest.must_restart(&running.told, &told) {
-                reset(guest, running.trigger(guest).as_ref(), &told)?;
+                running.is_reset =
+                    reset(guest, running.trigger(guest).as_ref(), &told, &self.stop)?;
                 if let Some(body) = &running.body {
                     body.log()
                         .keep_in(&log_file(&state.logs, guest)?, &self.room)?;
@@ -361,11 +368,12 @@ impl Guests {
             }
         }
         state.running.remove(&guest.name);
+        let is_reset = match &guest.way {
+            Way::Address { .. } => reset(guest, guest.trigger.as_ref(), &told, &self.stop)?,
+            Way::Command(_) | Way::Image(_) => true,
+        };
         let body: Option<Box<dyn Body>> = match &guest.way {
-            Way::Address { .. } => {
-                reset(guest, guest.trigger.as_ref(), &told)?;
-                None
-            }
+            Way::Address { .. } => None,
             Way::Command(command) => Some(Box::new(Process::start(command, &environment(&told))?)),
             #[cfg(feature = "containers")]
             Way::Image(image) => match &self.engine {
@@ -393,6 +401,7 @@ impl Guests {
             since: Instant::now(),
             is_ready: false,
             is_spent: false,
+            is_reset,
             line: ReadyLine::default(),
             listeners,
             failed: Arc::default(),
@@ -564,6 +573,17 @@ impl Guests {
         drop(ended);
     }
 
+    /// Guests that were there before this scenario, and could not be made to forget it.
+    pub fn unreset(&self) -> Vec<NodeName> {
+        let state = self.state();
+        let is_unreset = |guest: &&Guest| {
+            let running = state.running.get(&guest.name);
+            running.is_some_and(|running| !running.is_reset)
+        };
+        let guests = self.all.iter().filter(is_unreset);
+        guests.flat_map(|guest| guest.nodes.clone()).collect()
+    }
+
     /// Guests that have never sent anything in this run.
     pub fn unheard(&self) -> Vec<NodeName> {
         let state = self.state();
@@ -620,23 +640,33 @@ impl Drop for Guests {
     }
 }
 
-/// Makes a guest that is there already forget what it learnt, and tells it anew: by its hook, or else by an order.
-fn reset(guest: &Guest, trigger: Option<&Trigger>, told: &Told) -> io::Result<()> {
+/// Makes a guest that is there already forget what it learnt, and tells it anew: by its hook, or else by an order. False
+/// if there is no way to.
+fn reset(
+    guest: &Guest,
+    trigger: Option<&Trigger>,
+    told: &Told,
+    stop: &AtomicBool,
+) -> io::Result<bool> {
     if let Some(hook) = &guest.reset {
-        return match run_to_end(hook, &environment(told), RESET)? {
-            0 => Ok(()),
+        let ended = run_to_end(hook, &environment(told), RESET, stop);
+        let ended =
+            ended.map_err(|error| io::Error::other(format!("the reset hook {hook}: {error}")))?;
+        return match ended {
+            0 => Ok(true),
             ended => Err(io::Error::other(format!(
                 "the reset hook ended with status {ended}: {hook}"
             ))),
         };
     }
     let Some(trigger) = trigger else {
-        return Ok(());
+        return Ok(false);
     };
     match trigger.push(&Order::to_reset(told), &environment(told)) {
-        Pushed::Done | Pushed::Unsupported => Ok(()),
+        Pushed::Done => Ok(true),
+        Pushed::Unsupported => Ok(false),
         // One that stands still or is gone shows it in the scenario, where it can be judged.
-        Pushed::Unanswered(_) if !matches!(guest.way, Way::Address { .. }) => Ok(()),
+        Pushed::Unanswered(_) if !matches!(guest.way, Way::Address { .. }) => Ok(true),
         Pushed::Unanswered(why) => Err(io::Error::other(format!("the order \"reset\": {why}"))),
         Pushed::Failed(why) => Err(io::Error::other(format!(
             "the order \"reset\": {why} (501, or of a command 127, says that it does not do that)"

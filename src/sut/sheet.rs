@@ -243,6 +243,7 @@ that reads its environment, is told all of it by variables that begin with `PEER
 run; one that runs already is set up by this page, its own nodes standing out. It may be told what is new in each
 scenario by a `reset` hook or a `trigger` of the profile: both get those variables too. Where it is itself is for it to
 choose, and for the profile to say; everybody else is where this page has them, if the run is given the same
-`--address` and `--network` as the page was. The TLS certificates of a run are in the files that
+`--address` and `--network` as the page was. Where everybody shares one address, the ports of a node may be others in
+another network: the tables say so. The TLS certificates of a run are in the files that
 `PEERPROOF_TLS_AUTHORITY`, `_CERTIFICATE` and `_KEY` name; with `--authority` they are of an authority that stays.
 ";

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -154,7 +155,7 @@ fn run(command: &str, order: &Order, environment: &BTreeMap<String, String>) -> 
             environment.insert(name.to_owned(), value.clone());
         }
     }
-    match run_to_end(command, &environment, PATIENCE) {
+    match run_to_end(command, &environment, PATIENCE, &AtomicBool::new(false)) {
         Ok(0) => Pushed::Done,
         Ok(127) => Pushed::Unsupported,
         Ok(status) => Pushed::Failed(format!("{command}: ended with status {status}, expected 0")),
@@ -162,11 +163,12 @@ fn run(command: &str, order: &Order, environment: &BTreeMap<String, String>) -> 
     }
 }
 
-/// Runs a shell's command and gives its status; one that takes longer than `limit` is ended.
+/// Runs a shell's command and gives its status; one that takes longer than `limit` is ended, and so is it once `stop` is set.
 pub(super) fn run_to_end(
     command: &str,
     environment: &BTreeMap<String, String>,
     limit: Duration,
+    stop: &AtomicBool,
 ) -> io::Result<i32> {
     let mut process = Process::start(command, environment)?;
     let until = Instant::now() + limit;
@@ -175,6 +177,9 @@ pub(super) fn run_to_end(
             Some(Ending::Status(status)) => return Ok(status),
             Some(Ending::Failed(why)) => return Err(io::Error::other(why)),
             None => {}
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Err(io::Error::other("interrupted before it was done"));
         }
         if Instant::now() > until {
             let seconds = limit.as_secs();

@@ -733,6 +733,7 @@ mod tests {
                 }],
                 began: At::from_nanos(7),
                 unheard: vec![NodeName::new("ue-b")],
+                unreset: vec![NodeName::new("ue-b")],
             },
             events,
         }

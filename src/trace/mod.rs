@@ -42,6 +42,9 @@ pub struct Meta {
     /// Guests that had never sent anything before: nothing shows yet that they are there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unheard: Vec<NodeName>,
+    /// Guests that were there before and were not made to forget it: what they do may follow from that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreset: Vec<NodeName>,
 }
 
 impl Meta {

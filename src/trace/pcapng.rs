@@ -680,6 +680,7 @@ mod tests {
                 contents: Vec::new(),
                 began: At::ZERO,
                 unheard: Vec::new(),
+                unreset: Vec::new(),
             },
             events: kinds.into_iter().map(event).collect(),
         }

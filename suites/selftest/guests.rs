@@ -183,6 +183,38 @@ fn a_guest_that_outlives_a_scenario_is_told_anew() {
     }
 }
 
+/// An HSS that nothing can reset remembers who registered in an earlier run, and is right to.
+#[test]
+fn what_was_left_in_a_guest_is_not_laid_to_it() {
+    let mut node = Process::new(env!("CARGO_BIN_EXE_peerproof"))
+        .args(["node", "hss", "--network", "203"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut out = BufReader::new(node.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
+    assert!(line.starts_with("ready "), "{line}");
+    for (run, code) in [("first", 0), ("second", 3)] {
+        let folder = Folder::new(&format!("left-{run}"));
+        peerproof(folder.path())
+            .args(["run", "common/registration/asks-the-hss*", "--out", "run"])
+            .args(["--sut", "hss=127.203.2.4", "--network", "203"])
+            .assert()
+            .code(code);
+        let results = fs::read_to_string(folder.path().join("run/results.json")).unwrap();
+        assert_eq!(
+            code == 3,
+            results.contains("not made to forget"),
+            "{results}"
+        );
+    }
+    drop(node.stdin.take());
+    assert!(node.wait().unwrap().success());
+}
+
 /// The answer to an order.
 fn posted(control: &str, order: &str) -> String {
     let mut stream = std::net::TcpStream::connect(control).unwrap();

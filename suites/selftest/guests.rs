@@ -135,25 +135,8 @@ fn a_guest_that_outlives_a_scenario_is_told_anew() {
         let folder = Folder::new(&format!("{name}-node"));
         let authority = folder.path().join("tls");
         let authority = authority.to_str().unwrap();
-        let mut node = Process::new(program)
-            .args([
-                "node",
-                "tracker",
-                "--control",
-                control,
-                "--authority",
-                authority,
-            ])
-            .args(place)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut out = BufReader::new(node.stdout.take().unwrap());
-        out.read_line(&mut line).unwrap();
-        assert!(line.starts_with("ready "), "{line}");
+        let own = ["--control", control, "--authority", authority];
+        let node = Node::start("tracker", &[&own[..], place].concat());
         // What it cannot be told changes nothing.
         let wrong = "{\"action\":\"reset\",\"variables\":{\"PEERPROOF_TOPOLOGY\":\"none\"}}";
         let refused = posted(control, wrong);
@@ -177,26 +160,14 @@ fn a_guest_that_outlives_a_scenario_is_told_anew() {
             outcomes(&results),
             "{name}: {results}"
         );
-        // The end of its input ends it.
-        drop(node.stdin.take());
-        assert!(node.wait().unwrap().success());
+        node.stop();
     }
 }
 
 /// An HSS that nothing can reset remembers who registered in an earlier run, and is right to.
 #[test]
 fn what_was_left_in_a_guest_is_not_laid_to_it() {
-    let mut node = Process::new(env!("CARGO_BIN_EXE_peerproof"))
-        .args(["node", "hss", "--network", "203"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    let mut out = BufReader::new(node.stdout.take().unwrap());
-    out.read_line(&mut line).unwrap();
-    assert!(line.starts_with("ready "), "{line}");
+    let node = Node::start("hss", &["--network", "203"]);
     for (run, code) in [("first", 0), ("second", 3)] {
         let folder = Folder::new(&format!("left-{run}"));
         peerproof(folder.path())
@@ -211,8 +182,41 @@ fn what_was_left_in_a_guest_is_not_laid_to_it() {
             "{results}"
         );
     }
-    drop(node.stdin.take());
-    assert!(node.wait().unwrap().success());
+    node.stop();
+}
+
+/// `node`, running and ready; killed when it is dropped.
+struct Node(std::process::Child);
+
+impl Node {
+    fn start(role: &str, args: &[&str]) -> Node {
+        let mut child = Process::new(env!("CARGO_BIN_EXE_peerproof"))
+            .args(["node", role])
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut line).unwrap();
+        assert!(line.starts_with("ready "), "{line}");
+        Node(child)
+    }
+
+    /// The end of its input ends it.
+    fn stop(mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// The answer to an order.

@@ -3,8 +3,8 @@
 //! (RFC 7501 3.4). Pure: who measures is given.
 //!
 //! Rates are doubled until the objective breaks, then the bracket is halved by short trials, and its lower end is
-//! held to several long ones. A trial that is no measurement counts for nothing; where none can be had, there is
-//! no capacity to tell.
+//! held to several long ones. A trial that is no measurement counts for nothing, and is made again; a rate at which
+//! none can be had is an end of what can be known, and what is found below it a lower bound, no capacity.
 
 use std::fmt;
 
@@ -144,7 +144,7 @@ pub enum End {
     },
     /// It is missed at the smallest.
     Below { rate: f64, by: String },
-    /// No measurement can be had at `rate`, so that nothing is known above `holds`.
+    /// No measurement can be had at `rate`, so that nothing is known above `holds`, at which all long trials held.
     Unmeasurable {
         holds: Option<f64>,
         rate: f64,
@@ -160,6 +160,14 @@ struct Search<'s, E, T: FnMut(f64, Length, u32) -> Result<Option<Came>, E>> {
     method: &'s Method,
     trial: T,
     trials: Vec<Tried>,
+}
+
+/// What a rate failed by: the upper end of the bracket.
+enum Ceiling {
+    /// The goal.
+    Missed(String),
+    /// No measurement of it can be had.
+    Unmeasurable(String),
 }
 
 /// Why a search cannot go on.
@@ -205,45 +213,52 @@ impl<E, T: FnMut(f64, Length, u32) -> Result<Option<Came>, E>> Search<'_, E, T> 
         } = *self.method;
         let mut holds = None;
         let mut rate = from.min(to);
-        let (mut missed, mut by) = loop {
-            match self.short(rate, holds)? {
-                Some(by) => break (rate, by),
-                None if rate >= to => {
-                    return match self.long(rate, holds)? {
+        let (mut above, mut ceiling) = loop {
+            match self.short(rate)? {
+                Err(ceiling) => break (rate, ceiling),
+                Ok(()) if rate >= to => {
+                    return match self.long(rate)? {
                         Ok(_) => Ok(End::AtLeast { rate }),
-                        Err(by) => self.settle(holds, rate, by),
+                        Err(ceiling) => self.settle(holds, rate, ceiling),
                     };
                 }
-                None => holds = Some(rate),
+                Ok(()) => holds = Some(rate),
             }
             rate = (rate * 2.0).min(to);
         };
         while let Some(low) = holds {
-            if missed <= low * (1.0 + precision) {
+            if above <= low * (1.0 + precision) {
                 break;
             }
-            let middle = f64::midpoint(low, missed);
-            match self.short(middle, holds)? {
-                Some(why) => (missed, by) = (middle, why),
-                None => holds = Some(middle),
+            let middle = f64::midpoint(low, above);
+            match self.short(middle)? {
+                Err(met) => (above, ceiling) = (middle, met),
+                Ok(()) => holds = Some(middle),
             }
         }
-        self.settle(holds, missed, by)
+        self.settle(holds, above, ceiling)
     }
 
     /// Holds the lower end to long trials, and goes down until they hold.
     fn settle(
         &mut self,
         mut holds: Option<f64>,
-        mut missed: f64,
-        mut by: String,
+        mut above: f64,
+        mut ceiling: Ceiling,
     ) -> Result<End, Stopped<E>> {
         loop {
             let Some(rate) = holds else {
-                return Ok(End::Below { rate: missed, by });
+                return Ok(match ceiling {
+                    Ceiling::Missed(by) => End::Below { rate: above, by },
+                    Ceiling::Unmeasurable(why) => End::Unmeasurable {
+                        holds: None,
+                        rate: above,
+                        why,
+                    },
+                });
             };
-            match self.long(rate, None)? {
-                Ok(long) => {
+            match (self.long(rate)?, ceiling) {
+                (Ok(long), Ceiling::Missed(by)) => {
                     let spread = |of: fn(&Figures) -> f64| {
                         let values = long.iter().map(of);
                         [
@@ -253,14 +268,21 @@ impl<E, T: FnMut(f64, Length, u32) -> Result<Option<Came>, E>> Search<'_, E, T> 
                     };
                     return Ok(End::Capacity {
                         rate,
-                        missed,
+                        missed: above,
                         by,
                         p99: spread(|figures| figures.response.p99 / 1e3),
                         inadequate: spread(|figures| figures.inadequate),
                     });
                 }
-                Err(why) => {
-                    (missed, by) = (rate, why);
+                (Ok(_), Ceiling::Unmeasurable(why)) => {
+                    return Ok(End::Unmeasurable {
+                        holds,
+                        rate: above,
+                        why,
+                    });
+                }
+                (Err(met), _) => {
+                    (above, ceiling) = (rate, met);
                     let lower = rate * (1.0 - self.method.precision.max(STEP_DOWN));
                     holds = (lower >= self.method.from * 0.5).then_some(lower);
                 }
@@ -268,35 +290,26 @@ impl<E, T: FnMut(f64, Length, u32) -> Result<Option<Came>, E>> Search<'_, E, T> 
         }
     }
 
-    /// By what the goal is missed in a short trial; `None` if it is not.
-    fn short(&mut self, rate: f64, holds: Option<f64>) -> Result<Option<String>, Stopped<E>> {
-        let figures = self.measured(rate, Length::Short, holds)?;
-        Ok(self.goal.missed_by(&figures))
+    /// Whether the goal is reached in a short trial.
+    fn short(&mut self, rate: f64) -> Result<Result<(), Ceiling>, Stopped<E>> {
+        let held = self.held(rate, Length::Short)?;
+        Ok(held.map(|_| ()))
     }
 
-    /// Long trials: their figures if all hold, else by what the first missed.
-    fn long(
-        &mut self,
-        rate: f64,
-        holds: Option<f64>,
-    ) -> Result<Result<Vec<Figures>, String>, Stopped<E>> {
+    /// Long trials: their figures if all hold, else what the first failed by.
+    fn long(&mut self, rate: f64) -> Result<Result<Vec<Figures>, Ceiling>, Stopped<E>> {
         let mut all = Vec::new();
         for _ in 0..self.method.trials.max(1) {
-            let figures = self.measured(rate, Length::Long, holds)?;
-            if let Some(by) = self.goal.missed_by(&figures) {
-                return Ok(Err(by));
+            match self.held(rate, Length::Long)? {
+                Ok(figures) => all.push(figures),
+                Err(ceiling) => return Ok(Err(ceiling)),
             }
-            all.push(figures);
         }
         Ok(Ok(all))
     }
 
-    fn measured(
-        &mut self,
-        rate: f64,
-        length: Length,
-        holds: Option<f64>,
-    ) -> Result<Figures, Stopped<E>> {
+    /// The figures of one trial, if they reach the goal; made again while it is no measurement.
+    fn held(&mut self, rate: f64, length: Length) -> Result<Result<Figures, Ceiling>, Stopped<E>> {
         let mut why = String::new();
         for _ in 0..=self.method.again {
             let number = self.trials.len() as u32;
@@ -310,12 +323,17 @@ impl<E, T: FnMut(f64, Length, u32) -> Result<Option<Came>, E>> Search<'_, E, T> 
                 came: came.clone(),
             });
             match came {
-                Came::Measured(figures) => return Ok(*figures),
+                Came::Measured(figures) => {
+                    return Ok(match self.goal.missed_by(&figures) {
+                        Some(by) => Err(Ceiling::Missed(by)),
+                        None => Ok(*figures),
+                    });
+                }
                 Came::Invalid(reason) => why = reason,
                 Came::Wrong(why) => return Err(Stopped::End(End::Wrong { rate, why })),
             }
         }
-        Err(Stopped::End(End::Unmeasurable { holds, rate, why }))
+        Ok(Err(Ceiling::Unmeasurable(why)))
     }
 
     /// What is known from the trials so far.
@@ -433,10 +451,36 @@ mod tests {
         let End::Unmeasurable { holds, rate, .. } = found.end else {
             panic!("{:?}", found.end);
         };
-        assert_eq!((Some(3_200.0), 6_400.0), (holds, rate));
-        // It was tried again before it was given up.
-        let invalid = |tried: &&Tried| matches!(tried.came, Came::Invalid(_));
-        assert_eq!(3, found.trials.iter().filter(invalid).count());
+        let holds = holds.unwrap();
+        assert!(
+            holds <= 5_000.0 && 5_000.0 < rate && rate <= holds * 1.05,
+            "{holds} {rate}"
+        );
+        // Each was tried again before it was given up, and the lower bound is held to as much as a capacity.
+        let of = |is_it: fn(&Tried) -> bool| found.trials.iter().filter(|t| is_it(t)).count();
+        assert_eq!(3, of(|tried| tried.rate == 6_400.0));
+        assert_eq!(3, of(|tried| tried.length == Length::Long));
+
+        let nothing = |_, _, _| Came::Invalid("send lag".to_owned());
+        let nothing = searched(GOAL, &METHOD, nothing).end;
+        assert!(
+            matches!(nothing, End::Unmeasurable { holds: None, .. }),
+            "{nothing:?}"
+        );
+    }
+
+    #[test]
+    fn a_bracket_that_begins_unmeasurable_may_end_with_a_capacity() {
+        let came = |rate: f64, _, _| match rate {
+            ..=4_000.0 => measured(0),
+            ..=5_000.0 => measured(500),
+            _ => Came::Invalid("dropped arrivals".to_owned()),
+        };
+        let found = searched(GOAL, &METHOD, came);
+        let End::Capacity { rate, missed, .. } = found.end else {
+            panic!("{:?}", found.end);
+        };
+        assert!(rate <= 4_000.0 && 4_000.0 < missed, "{rate} {missed}");
     }
 
     #[test]

@@ -299,8 +299,8 @@ pub fn found(what: &str, found: &Found) -> String {
         }
         End::Below { rate, by } => format!("below {rate:.0}/s, which missed by {by}"),
         End::Unmeasurable { holds, rate, why } => {
-            let holds = holds.map_or("nothing holds below it".to_owned(), |rate| {
-                format!("it holds at {rate:.0}/s, in a short trial")
+            let holds = holds.map_or("nothing is known below it".to_owned(), |rate| {
+                format!("it is at least {rate:.0}/s, where all long trials held")
             });
             format!("NOT FOUND: {rate:.0}/s cannot be measured ({why}); {holds}")
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// `200ms`, `30s`, `10min`.
+/// `200ms`, `30s`, `10min` or `10m`.
 pub fn time(text: &str) -> Result<Duration, String> {
     let wrong = || format!("found \"{text}\", expected a time such as 200ms, 30s or 10min");
     let units = [
@@ -10,6 +10,7 @@ pub fn time(text: &str) -> Result<Duration, String> {
         ("us", 1e-6),
         ("µs", 1e-6),
         ("min", 60.0),
+        ("m", 60.0),
         ("h", 3600.0),
         ("s", 1.0),
     ];
@@ -50,6 +51,7 @@ mod tests {
         assert_eq!(Ok(Duration::from_millis(200)), time("200ms"));
         assert_eq!(Ok(Duration::from_secs(90)), time("1.5min"));
         assert_eq!(Ok(Duration::from_secs(2)), time("2s"));
+        assert_eq!(time("10min"), time("10m"));
         assert!(time("2").is_err() && time("-2s").is_err() && time("NaNs").is_err());
         assert_eq!((Ok(65_536), Ok(1000)), (size("64KiB"), size("1000")));
         assert!(size("0").is_err() && size("2GiB").is_err() && size("1MB").is_err());

@@ -241,17 +241,8 @@ pub struct LoadArgs {
     #[arg(long, value_name = "SECONDS")]
     at: Option<u64>,
 
-    /// Ask for so long before anything is measured
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = time)]
-    warm_up: Duration,
-
-    /// A right answer is late after this, from its intended start
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
-    limit: Duration,
-
-    /// What is not answered after this is given up
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
-    patience: Duration,
+    #[command(flatten)]
+    terms: Terms,
 
     /// Read one answer in so many whole, and hold it to what is known to be true
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
@@ -265,10 +256,6 @@ pub struct LoadArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = 80.0)]
     allowed_busy: f64,
 
-    /// How much of the time our own server may be without a core, in percent, before there is no figure
-    #[arg(long, value_name = "PERCENT", default_value_t = 10.0)]
-    allowed_starvation: f64,
-
     #[command(flatten)]
     filled: Filled,
 
@@ -277,10 +264,30 @@ pub struct LoadArgs {
 
     #[command(flatten)]
     call_flow: CallFlowArgs,
+}
+
+/// What every measurement is told of times and of what is allowed, whether arrivals wait for answers or not.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Terms {
+    /// Ask for so long before anything is measured; of users: once all are there
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = time)]
+    pub warm_up: Duration,
+
+    /// A right answer is late after this, from its intended start; of users: from when it was asked for
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
+    pub limit: Duration,
+
+    /// What is not answered after this is given up
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
+    pub patience: Duration,
+
+    /// How much of the time our own server may be without a core, in percent, before there is no figure
+    #[arg(long, value_name = "PERCENT", default_value_t = 10.0)]
+    pub allowed_starvation: f64,
 
     /// Seconds after which the tracker forgets a visitor that is silent
     #[arg(long, value_name = "SECONDS", default_value_t = 180, value_parser = clap::value_parser!(u32).range(1..))]
-    track_timer: u32,
+    pub track_timer: u32,
 }
 
 /// What can be loaded.
@@ -406,12 +413,12 @@ impl Bench {
         set(take("shape"), &mut self.shape, shape);
         set(take("law"), &mut load.law, law);
         set(take("duration"), &mut self.duration, file.duration);
-        set(take("warm_up"), &mut load.warm_up, file.warm_up);
+        set(take("warm_up"), &mut load.terms.warm_up, file.warm_up);
         set(take("seed"), &mut load.seed, file.seed);
         set(take("connections"), &mut load.connections, file.connections);
         set(take("pipeline"), &mut load.pipeline, file.pipeline);
-        set(take("limit"), &mut load.limit, file.limit);
-        set(take("patience"), &mut load.patience, file.patience);
+        set(take("limit"), &mut load.terms.limit, file.limit);
+        set(take("patience"), &mut load.terms.patience, file.patience);
         set(take("read_whole"), &mut load.read_whole, file.read_whole);
         set(take("allowed_lag"), &mut load.allowed_lag, file.allowed_lag);
         set(take("peers"), &mut load.filled.peers, file.peers);
@@ -420,7 +427,11 @@ impl Bench {
             &mut load.filled.swarms,
             file.swarms.map(Some),
         );
-        set(take("track_timer"), &mut load.track_timer, file.track_timer);
+        set(
+            take("track_timer"),
+            &mut load.terms.track_timer,
+            file.track_timer,
+        );
         set(take("questions"), &mut load.questions, file.mix.map(Some));
         set(take("contents"), &mut load.library.contents, file.contents);
         set(take("size"), &mut load.library.size, file.size);
@@ -566,7 +577,7 @@ impl LoadArgs {
                 let population = self.filled.population(self.seed);
                 let mix = self.questions.unwrap_or_default();
                 let due = times(&profile, self.law(), self.times_seed());
-                let timer = Duration::from_secs(self.track_timer.into());
+                let timer = Duration::from_secs(self.terms.track_timer.into());
                 let (lanes, visitors) = self.dealt(
                     tracker::plan(due, population, mix, timer),
                     cores.len(),
@@ -575,7 +586,7 @@ impl LoadArgs {
                 let server = self.server(&[
                     ("--peers", population.peers.to_string()),
                     ("--swarms", population.swarms.to_string()),
-                    ("--track-timer", self.track_timer.to_string()),
+                    ("--track-timer", self.terms.track_timer.to_string()),
                 ])?;
                 let target = self.target(server.as_ref());
                 let plan = Plan {
@@ -694,11 +705,11 @@ impl LoadArgs {
             tls,
             connections: (self.connections as usize).div_ceil(lanes.len().max(1)),
             pipeline: self.pipeline as usize,
-            limit: self.limit,
-            patience: self.patience,
+            limit: self.terms.limit,
+            patience: self.terms.patience,
             read_whole: self.read_whole,
             waiting_room: WAITING_ROOM,
-            warm_up: self.warm_up,
+            warm_up: self.terms.warm_up,
             clock,
             begin: At::ZERO,
             stop: halt.clone(),
@@ -748,7 +759,7 @@ impl LoadArgs {
     /// The same load, and before it the warm-up at its first rate.
     fn warmed(&self, profile: &Profile) -> Profile {
         let first = profile.segments.first().map_or(0.0, |segment| segment.from);
-        let mut warmed = Profile::new(Shape::Constant, first, first, self.warm_up);
+        let mut warmed = Profile::new(Shape::Constant, first, first, self.terms.warm_up);
         warmed.shape = profile.shape;
         warmed.segments.retain(|segment| segment.seconds > 0.0);
         warmed.segments.extend_from_slice(&profile.segments);
@@ -789,18 +800,18 @@ impl LoadArgs {
             law: self.law(),
             seed: self.times_seed(),
             share: self.share,
-            warm_up: self.warm_up.as_secs_f64(),
+            warm_up: self.terms.warm_up.as_secs_f64(),
             lanes: cores.len(),
             cores: cores.to_vec(),
             connections: self.connections as usize,
             pipeline: self.pipeline as usize,
-            limit: self.limit.as_secs_f64(),
-            patience: self.patience.as_secs_f64(),
+            limit: self.terms.limit.as_secs_f64(),
+            patience: self.terms.patience.as_secs_f64(),
             read_whole: self.read_whole,
             allowed: Allowed {
                 lag: self.allowed_lag.as_secs_f64(),
                 busy: self.allowed_busy / 100.0,
-                server_starved: self.allowed_starvation / 100.0,
+                server_starved: self.terms.allowed_starvation / 100.0,
                 ..Allowed::default()
             },
             population: None,

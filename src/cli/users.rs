@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     Exit, Failure,
-    bench::{Drawn, Limits, addr},
+    bench::{Drawn, Limits, Terms, addr},
     serve::{Filled, time},
 };
 
@@ -78,25 +78,12 @@ pub struct Users {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     contents: u32,
 
-    /// Seconds after which the tracker forgets a visitor that is silent
-    #[arg(long, value_name = "SECONDS", default_value_t = 180, value_parser = clap::value_parser!(u32).range(1..))]
-    track_timer: u32,
-
     /// The seed of everything that is made up, think times included
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// All users are there for so long before anything is measured
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = time)]
-    warm_up: Duration,
-
-    /// A right answer is late after this, from when it was asked for
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
-    limit: Duration,
-
-    /// What is not answered after this is given up
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
-    patience: Duration,
+    #[command(flatten)]
+    terms: Terms,
 
     /// Read one answer in so many whole, and hold it to what is known to be true; 1: every piece to its digest
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
@@ -105,10 +92,6 @@ pub struct Users {
     /// How late users may ask (99.9th percentile) before there is no figure
     #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = time)]
     allowed_lag: Duration,
-
-    /// How much of the time our own servers may be without a core, in percent, before there is no figure
-    #[arg(long, value_name = "PERCENT", default_value_t = 10.0)]
-    allowed_starvation: f64,
 
     #[command(flatten)]
     limits: Limits,
@@ -219,7 +202,7 @@ mod driven {
                 crowd,
                 population: self.filled.population(self.seed),
                 library,
-                track_timer: Duration::from_secs(self.track_timer.into()),
+                track_timer: Duration::from_secs(self.terms.track_timer.into()),
                 tracker,
                 edge,
                 servers,
@@ -257,13 +240,13 @@ mod driven {
                 )));
             }
             let silence = self.think.1 * (self.fetches + 1);
-            if silence >= Duration::from_secs(self.track_timer.into()) {
+            if silence >= Duration::from_secs(self.terms.track_timer.into()) {
                 return Err(Failure::usage(format!(
                     "found up to {:.0} s of silence towards the tracker ({} fetches, each after up to {:.1} s), expected less than its --track-timer of {} s: it would forget the user",
                     silence.as_secs_f64(),
                     self.fetches,
                     self.think.1.as_secs_f64(),
-                    self.track_timer
+                    self.terms.track_timer
                 )));
             }
             check_open_files(u64::from(self.users) * 2)?;
@@ -308,7 +291,7 @@ mod driven {
             for (name, value) in [
                 ("--peers", population.peers.to_string()),
                 ("--swarms", population.swarms.to_string()),
-                ("--track-timer", self.track_timer.to_string()),
+                ("--track-timer", self.terms.track_timer.to_string()),
             ] {
                 tracker.extend([name.to_owned(), value]);
             }
@@ -356,21 +339,26 @@ mod driven {
                     false => "serve".to_owned(),
                 },
                 served_as: (!served.is_empty()).then(|| served.join("; ")),
-                profile: Profile::new(Shape::Constant, 0.0, 0.0, self.warm_up + self.duration),
+                profile: Profile::new(
+                    Shape::Constant,
+                    0.0,
+                    0.0,
+                    self.terms.warm_up + self.duration,
+                ),
                 law: Law::default(),
                 seed: self.seed,
                 share: Share::ALL,
-                warm_up: self.warm_up.as_secs_f64(),
+                warm_up: self.terms.warm_up.as_secs_f64(),
                 lanes: cores.len(),
                 cores,
                 connections: self.users as usize * 2,
                 pipeline: 1,
-                limit: self.limit.as_secs_f64(),
-                patience: self.patience.as_secs_f64(),
+                limit: self.terms.limit.as_secs_f64(),
+                patience: self.terms.patience.as_secs_f64(),
                 read_whole: self.read_whole,
                 allowed: Allowed {
                     lag: self.allowed_lag.as_secs_f64(),
-                    server_starved: self.allowed_starvation / 100.0,
+                    server_starved: self.terms.allowed_starvation / 100.0,
                     ..allowed()
                 },
                 population: Some(self.filled.population(self.seed)),

@@ -101,6 +101,33 @@ pub struct Loops {
 }
 
 impl Loops {
+    /// Runs each part on its core, until all have ended.
+    pub(super) fn on_each_core<P: Send>(
+        &self,
+        parts: Vec<P>,
+        run: impl Fn(P) -> io::Result<()> + Sync,
+    ) -> io::Result<()> {
+        thread::scope(|scope| {
+            let threads: Vec<_> = parts
+                .into_iter()
+                .enumerate()
+                .map(|(index, part)| {
+                    let run = &run;
+                    scope.spawn(move || {
+                        let core = self.cores.get(index % self.cores.len().max(1));
+                        machine::stay_on(&core.copied().into_iter().collect::<Vec<_>>());
+                        run(part)
+                    })
+                })
+                .collect();
+            threads.into_iter().try_for_each(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|_| Err(io::Error::other("a loop panicked")))
+            })
+        })
+    }
+
     /// Makes the pause that is due, if one is.
     pub(super) fn stall(&self) {
         let Some(Stall { pause, every }) = self.stall else {
@@ -155,25 +182,8 @@ pub fn run<S: Service>(
     loops: &Loops,
     service: impl Fn() -> S + Sync,
 ) -> io::Result<()> {
-    thread::scope(|scope| {
-        let threads: Vec<_> = listeners
-            .0
-            .into_iter()
-            .enumerate()
-            .map(|(index, listener)| {
-                let service = &service;
-                scope.spawn(move || {
-                    let core = loops.cores.get(index % loops.cores.len().max(1));
-                    machine::stay_on(&core.copied().into_iter().collect::<Vec<_>>());
-                    Loop::new(listener, loops, service())?.run()
-                })
-            })
-            .collect();
-        threads.into_iter().try_for_each(|thread| {
-            thread
-                .join()
-                .unwrap_or_else(|_| Err(io::Error::other("a loop panicked")))
-        })
+    loops.on_each_core(listeners.0, |listener| {
+        Loop::new(listener, loops, service())?.run()
     })
 }
 

@@ -7,7 +7,6 @@ use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::atomic::{AtomicU64, Ordering},
-    thread,
     time::Duration,
 };
 
@@ -15,7 +14,6 @@ use bytes::{Bytes, BytesMut};
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
 use super::{
-    machine,
     ready::{Event, Interest, Ready},
     serve::{Loops, listen},
 };
@@ -109,25 +107,8 @@ pub fn run<S: Speaker>(
     loops: &Loops,
     speaker: impl Fn(ListenTransport) -> S + Sync,
 ) -> io::Result<()> {
-    thread::scope(|scope| {
-        let threads: Vec<_> = ports
-            .0
-            .into_iter()
-            .enumerate()
-            .map(|(index, (udp, tcp))| {
-                let speaker = &speaker;
-                scope.spawn(move || {
-                    let core = loops.cores.get(index % loops.cores.len().max(1));
-                    machine::stay_on(&core.copied().into_iter().collect::<Vec<_>>());
-                    Loop::new(udp, tcp, loops, speaker)?.run()
-                })
-            })
-            .collect();
-        threads.into_iter().try_for_each(|thread| {
-            thread
-                .join()
-                .unwrap_or_else(|_| Err(io::Error::other("a loop panicked")))
-        })
+    loops.on_each_core(ports.0, |(udp, tcp)| {
+        Loop::new(udp, tcp, loops, &speaker)?.run()
     })
 }
 

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::{Exit, Failure, Format, print, selection::Suites, tell};
 use crate::{
+    load::engine::machine::Pauses,
     net::{has_ipv6, is_free},
     suite::{Ground, Suite},
     trace::{ListenTransport, Listener},
@@ -101,6 +102,7 @@ impl Doctor {
                 "/sys/devices/system/clocksource/clocksource0/current_clocksource",
             )),
             waking(),
+            pauses(Pauses::of(None, WATCHED)),
             governor(&text(
                 "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
             )),
@@ -294,6 +296,21 @@ fn woken(worst: Duration, apart: Duration) -> Seen {
     seen.note_unless(
         worst < Duration::from_millis(5),
         "a load generator here is late itself: end what else runs, or give it cores of its own",
+    )
+}
+
+const WATCHED: Duration = Duration::from_millis(500);
+
+fn pauses(pauses: Pauses) -> Seen {
+    let found = format!(
+        "{:.2} % of the time, up to {:.1} ms at once",
+        pauses.share * 100.0,
+        pauses.longest * 1e3
+    );
+    // One question in a thousand is what the 99.9th percentile of the send lag leaves out.
+    Seen::good("pauses", found).note_unless(
+        pauses.share < 0.001,
+        "the machine takes cores away while nothing else runs: a load generator is late by as much, so bench needs a larger --allowed-lag here",
     )
 }
 

@@ -194,6 +194,7 @@ fn evidence(parts: &[Part]) -> Evidence {
         merged.clock_step = merged.clock_step.max(own.clock_step);
         merged.counts.add(&own.counts);
         merged.is_cut_short |= own.is_cut_short;
+        merged.pauses = merged.pauses.or(own.pauses);
         for (name, count) in &own.drops {
             *merged.drops.entry(name.clone()).or_default() += count;
         }

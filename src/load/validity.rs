@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{engine::serve::Counted, record::Counts};
+use super::{
+    engine::{machine::Pauses, serve::Counted},
+    record::Counts,
+};
 
 /// What is allowed of ourselves.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -55,6 +58,9 @@ pub struct Evidence {
     pub clock_step: f64,
     /// Whether the run was stopped before its end.
     pub is_cut_short: bool,
+    /// What the generator's cores lose by themselves; looked at afterwards, if questions left too late.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pauses: Option<Pauses>,
 }
 
 /// A condition that does not hold.
@@ -85,18 +91,30 @@ impl Evidence {
         checks.into_iter().flatten().collect()
     }
 
+    /// Whether questions left later than is allowed.
+    pub fn is_late(&self, allowed: &Allowed) -> bool {
+        self.lag > allowed.lag
+    }
+
     fn lag(&self, allowed: &Allowed) -> Option<Broken> {
-        (self.lag > allowed.lag).then(|| {
+        // More than one question in a thousand meets a pause.
+        let pauses = self.pauses.filter(|pauses| pauses.share > 0.001);
+        self.is_late(allowed).then(|| {
             broken(
                 "send lag",
                 format!("questions left {} late (99.9th percentile)", millis(self.lag)),
                 format!("at most {}", millis(allowed.lag)),
-                match self.starved > 0.01 {
-                    true => format!(
+                match pauses {
+                    _ if self.starved > 0.01 => format!(
                         "something else runs on the generator's core: it waited for it {} of the time; free the core or give another with --cores",
                         percent(self.starved)
                     ),
-                    false => "a lower rate, more cores (--cores), or more generators (--share)".to_owned(),
+                    Some(Pauses { share, longest }) => format!(
+                        "the machine itself takes the core away, {} of the time and up to {} at once while nothing ran: another machine, or a larger --allowed-lag (a response counts from when it was due in any case)",
+                        percent(share),
+                        millis(longest)
+                    ),
+                    None => "a lower rate, more cores (--cores), or more generators (--share)".to_owned(),
                 },
             )
         })
@@ -279,6 +297,38 @@ mod tests {
     #[test]
     fn a_good_measurement_breaks_nothing() {
         assert!(named(&good()).is_empty());
+    }
+
+    #[test]
+    fn lateness_is_laid_to_whoever_took_the_core() {
+        let change = |spoil: fn(&mut Evidence)| {
+            let mut evidence = good();
+            evidence.lag = 0.002;
+            spoil(&mut evidence);
+            let mut broken = evidence.broken(&Allowed::default());
+            broken.remove(0).change
+        };
+        let other = change(|e| e.starved = 0.02);
+        assert!(other.starts_with("something else runs"), "{other}");
+        let machine = change(|e| {
+            e.pauses = Some(Pauses {
+                share: 0.004,
+                longest: 0.0021,
+            })
+        });
+        assert!(
+            machine.starts_with(
+                "the machine itself takes the core away, 0.4 % of the time and up to 2.100 ms"
+            ),
+            "{machine}"
+        );
+        let ours = change(|e| {
+            e.pauses = Some(Pauses {
+                share: 0.0001,
+                longest: 0.0021,
+            })
+        });
+        assert!(ours.starts_with("a lower rate"), "{ours}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::{
     child::Server,
     clock::Clock,
     generate::{LaneReport, Manner, Part},
-    machine::{self, Usage, Used},
+    machine::{self, Pauses, Usage, Used},
 };
 use crate::{
     load::{
@@ -153,7 +153,7 @@ pub fn run<P: Part>(
     let mut all = Counts::default();
     reports.iter().for_each(|report| all.add(&report.all));
     let most = |of: fn(&LaneReport) -> f64| reports.iter().map(of).fold(0.0, f64::max);
-    let evidence = Evidence {
+    let mut evidence = Evidence {
         lag: collected.total.lag.value_at_quantile(0.999) as f64 / 1e9,
         busy: most(|report| report.busy),
         starved: most(|report| report.starved),
@@ -166,7 +166,9 @@ pub fn run<P: Part>(
         drops: watched.drops(),
         clock_step,
         is_cut_short: stop.load(Ordering::Relaxed) || reports.iter().any(|r| r.is_cut_short),
+        pauses: None,
     };
+    evidence.pauses = pauses(&evidence, &plan);
     let broken = evidence.broken(&plan.allowed);
     let outcome = outcome(&broken, &all);
     let figures = (outcome == Outcome::Measured).then(|| {
@@ -192,6 +194,12 @@ pub fn run<P: Part>(
         machine: this_machine(),
     };
     Ok((trial, stopped))
+}
+
+/// What the generator's core loses by itself, if questions left too late: after a run, when nothing else is done.
+pub(super) fn pauses(evidence: &Evidence, plan: &Plan) -> Option<Pauses> {
+    let look = || Pauses::of(plan.cores.first().copied(), Duration::from_millis(500));
+    evidence.is_late(&plan.allowed).then(look)
 }
 
 fn kinds_of<P: Part>(reports: &[LaneReport]) -> BTreeMap<String, Kind> {

@@ -1,7 +1,11 @@
 //! What the machine says of a run: how much CPU each side had, how long its threads waited for a core, what
 //! the network threw away. Read from `/proc`.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs, thread,
+    time::{Duration, Instant},
+};
 
 use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
@@ -90,6 +94,45 @@ pub fn thread_waited() -> Duration {
     let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let waited = text.split_whitespace().nth(1);
     Duration::from_nanos(waited.and_then(|field| field.parse().ok()).unwrap_or(0))
+}
+
+/// Time that a core loses while nothing is done there but to read the clock: what the machine itself, or whoever
+/// it is shared with, takes away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Pauses {
+    /// Share of the time, from 0 to 1.
+    pub share: f64,
+    /// The longest, in seconds.
+    pub longest: f64,
+}
+
+impl Pauses {
+    /// What takes less is no pause: an interrupt.
+    const SHORTEST: Duration = Duration::from_micros(50);
+
+    /// Watches a core for so long, and keeps it busy meanwhile; without one, whichever this runs on.
+    pub fn of(core: Option<usize>, during: Duration) -> Pauses {
+        let watch = move || {
+            stay_on(&core.into_iter().collect::<Vec<_>>());
+            let begun = Instant::now();
+            let (mut last, mut lost, mut longest) = (begun, Duration::ZERO, Duration::ZERO);
+            while last - begun < during {
+                let now = Instant::now();
+                let gap = now - last;
+                if gap > Pauses::SHORTEST {
+                    lost += gap;
+                    longest = longest.max(gap);
+                }
+                last = now;
+            }
+            Pauses {
+                share: lost.as_secs_f64() / during.as_secs_f64().max(1e-9),
+                longest: longest.as_secs_f64(),
+            }
+        };
+        thread::spawn(watch).join().unwrap_or_default()
+    }
 }
 
 /// What the network of this machine threw away so far, of whoever's: by the kernel's names.

@@ -30,7 +30,7 @@ use tokio::{
 };
 
 use super::{
-    bench::{Collected, Live, Watched, this_machine},
+    bench::{Collected, Live, Watched, pauses, this_machine},
     child::Server,
     clock::Clock,
     machine::{self, Used},
@@ -175,7 +175,7 @@ pub fn run(
     let stopped = stopped?;
     let seen = std::mem::take(&mut *world.seen());
     let threads = plan_threads(&users.plan);
-    let evidence = Evidence {
+    let mut evidence = Evidence {
         lag: collected.total.lag.value_at_quantile(0.999) as f64 / 1e9,
         busy: generator.cpu / measured / threads,
         starved: generator.waited / measured / threads,
@@ -188,7 +188,9 @@ pub fn run(
         drops,
         clock_step: clock.step().as_secs_f64(),
         is_cut_short: users.stop.load(Ordering::Relaxed),
+        pauses: None,
     };
+    evidence.pauses = pauses(&evidence, &users.plan);
     let broken = broken(&evidence, &users.plan.allowed, counted_there);
     let outcome = outcome(&broken, &seen.all);
     let figures = (outcome == Outcome::Measured).then(|| {

@@ -190,7 +190,7 @@ impl IscDoor {
         let watches = self.notifier.all().filter(|(_, watch)| is_stirred(watch));
         let stirred: Vec<DialogId> = watches.map(|(id, _)| id.clone()).collect();
         for id in stirred {
-            self.look_again(&id, list);
+            self.look_again(at, &id, list);
         }
         for id in self.notifier.due(at) {
             self.notify(at, &id, list, out);
@@ -198,11 +198,11 @@ impl IscDoor {
     }
 
     /// Marks a subscription if the peers it was told of are others now.
-    fn look_again(&mut self, id: &DialogId, list: &mut TrackingList) {
+    fn look_again(&mut self, at: At, id: &DialogId, list: &mut TrackingList) {
         let Some(watch) = self.notifier.state_mut(id) else {
             return;
         };
-        let now = told(&watch.answer_now(list), list);
+        let now = told(&watch.answer_now(at, list), list);
         let is_same = now.len() == watch.told.len()
             && now
                 .iter()
@@ -228,7 +228,7 @@ impl IscDoor {
         let is_tracked = list.is_tracking(&watch.peer_id);
         let answer = match watch.answer.take() {
             Some(answer) => Some(answer),
-            None => is_tracked.then(|| watch.answer_now(list)),
+            None => is_tracked.then(|| watch.answer_now(at, list)),
         };
         watch.told = answer
             .as_ref()
@@ -529,9 +529,9 @@ impl Watch {
     }
 
     /// What it would be told now.
-    fn answer_now(&self, list: &mut TrackingList) -> Response {
+    fn answer_now(&self, at: At, list: &mut TrackingList) -> Response {
         let swarms = self.swarms.iter();
-        let views = swarms.filter_map(|(swarm, most)| list.view(&self.peer_id, swarm, *most));
+        let views = swarms.filter_map(|(swarm, most)| list.view(at, &self.peer_id, swarm, *most));
         let views: Vec<SwarmResult> = views.collect();
         Response::ok(&self.transaction_id, views)
     }

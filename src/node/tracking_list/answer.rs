@@ -50,12 +50,13 @@ impl TrackingList {
     /// The list of a swarm as its member `peer_id` would get it now; nothing changes.
     pub fn view(
         &mut self,
+        at: At,
         peer_id: &str,
         swarm_id: &str,
         most: Option<u64>,
     ) -> Option<SwarmResult> {
         let (swarm, member) = self.membership(peer_id, swarm_id)?;
-        Some(self.listing(Membership { swarm, member }, most))
+        Some(self.listing(at, Membership { swarm, member }, most))
     }
 
     /// A CONNECT that comes again in the same registration has its effect once (RFC 7846 4.3).
@@ -154,7 +155,7 @@ impl TrackingList {
                 && (action.peer_mode == PeerMode::Leech || connect.peer_num.is_some());
             match self.membership(&request.peer_id, &action.swarm_id) {
                 Some((swarm, member)) if is_valid && lists => {
-                    self.listing(Membership { swarm, member }, most)
+                    self.listing(at, Membership { swarm, member }, most)
                 }
                 _ => bare(&action.swarm_id, is_valid),
             }
@@ -328,7 +329,7 @@ impl TrackingList {
         ) {
             self.touch(at, peer);
         }
-        let result = self.listing(Membership { swarm, member }, most);
+        let result = self.listing(at, Membership { swarm, member }, most);
         let mut response = Response::ok(&request.transaction_id, vec![result]);
         response.peer_addr = self.reflexive(asker, find.peer_num.as_ref());
         Ok(response)
@@ -418,15 +419,34 @@ impl TrackingList {
         }
     }
 
-    fn listing(&mut self, asker: Membership, most: Option<u64>) -> SwarmResult {
+    /// The list of a swarm for one of its members. Whoever turns out to have been silent for too long is removed
+    /// instead of listed, though its timer was not come to yet.
+    fn listing(&mut self, at: At, asker: Membership, most: Option<u64>) -> SwarmResult {
         let draw = self.random.next_u64();
         let count = most.unwrap_or(SAMPLE).min(self.rules.most_listed) as usize;
         let rules = (self.rules.order, self.rules.covers);
+        let key = self.swarms[asker.swarm].members[asker.member as usize].peer;
         // Taken out while the list is read.
         let mut scratch = std::mem::take(&mut self.scratch);
-        let swarm = &self.swarms[asker.swarm];
-        let member_of = |peer: u32| self.peers[peer].member_of(asker.swarm);
-        let chosen = scratch.choose(swarm, asker, count, rules, draw, &member_of);
+        let mut asker = asker;
+        loop {
+            let swarm = &self.swarms[asker.swarm];
+            let member_of = |peer: u32| self.peers[peer].member_of(asker.swarm);
+            let chosen = scratch.choose(swarm, asker, count, rules, draw, &member_of);
+            let chosen = chosen.map(|index| swarm.members[index as usize].peer);
+            let silent = chosen.filter(|peer| self.peers[*peer].is_silent(at));
+            let silent: Vec<u32> = silent.collect();
+            if silent.is_empty() {
+                break;
+            }
+            for peer in silent {
+                let removed = self.remove(peer);
+                self.removed.push(removed);
+            }
+            let member = self.peers[key].member_of(asker.swarm);
+            asker.member = member.expect("whoever asks is not removed: it is never chosen");
+        }
+        let chosen = scratch.chosen();
         let mut peers: Vec<Listed> = Vec::with_capacity(count);
         let count_of = |index: &u32| self.entry_count(asker.swarm, *index);
         let entry = |index, place| Listed::from(self.entry(asker.swarm, index, place));
@@ -436,6 +456,7 @@ impl TrackingList {
         let more = several.flat_map(|index| (1..count_of(&index)).map(move |place| (index, place)));
         let room = count.saturating_sub(peers.len());
         peers.extend(more.take(room).map(|(index, place)| entry(index, place)));
+        let swarm = &self.swarms[asker.swarm];
         let result = SwarmResult {
             swarm_id: swarm.id.to_string(),
             successful: true,

@@ -1,5 +1,6 @@
 //! Picks the peers that are told to an asker: first so that together they hold what it lacks, then by
-//! the order that the rules say. In a large swarm a random window stands for the whole, and beside it some holders of each piece.
+//! the order that the rules say. In a large swarm a random window stands for the whole, and beside it some of those
+//! that are preferred to users, and some holders of each piece.
 
 use super::{Membership, Order, Swarm, priority};
 use crate::wire::ppstp::Pieces;
@@ -22,8 +23,10 @@ struct Candidate {
     low: u64,
 }
 
-/// The most members that are weighed against each other.
-const WINDOW: usize = 256;
+/// How many members are weighed against each other, besides those that are preferred anyway: so many, and then on
+/// until a list is full, but no more than the most.
+const WINDOW: usize = 64;
+const WIDEST: usize = 256;
 
 impl Scratch {
     /// At most `count` members of `swarm` for `asker`, who is one: their indexes, the preferred first. `draw`
@@ -44,26 +47,53 @@ impl Scratch {
             order,
             draw,
         };
-        self.gather(&search);
+        self.gather(&search, count, member_of);
         self.chosen.clear();
         if covers {
             self.cover(&search, count, member_of);
         }
         self.fill(count);
         self.chosen.sort_unstable_by_key(|candidate| candidate.rank);
+        self.chosen()
+    }
+
+    /// What was chosen last.
+    pub(super) fn chosen(&self) -> impl Iterator<Item = u32> + Clone {
         self.chosen.iter().map(|candidate| candidate.member)
     }
 
-    fn gather(&mut self, search: &Search<'_>) {
+    fn gather(
+        &mut self,
+        search: &Search<'_>,
+        count: usize,
+        member_of: &dyn Fn(u32) -> Option<u32>,
+    ) {
         let length = search.swarm.members.len();
         let start = match length > WINDOW {
             true => (search.draw % length as u64) as usize,
             false => 0,
         };
-        let window = (start..length).chain(0..start).take(WINDOW);
         self.candidates.clear();
+        let mut seen = 0;
+        while seen < length.min(WIDEST) && (seen < WINDOW || self.candidates.len() < count) {
+            let index = start + seen;
+            let index = if index < length {
+                index
+            } else {
+                index - length
+            };
+            self.candidates.extend(search.candidate(index));
+            seen += 1;
+        }
+        if seen == length {
+            return;
+        }
+        let is_seen = |index: usize| (index + length - start) % length < seen;
+        let foremost = search.swarm.foremost.iter();
+        let foremost = foremost.filter_map(|peer| Some(member_of(*peer)? as usize));
+        let outside = foremost.filter(|index| !is_seen(*index));
         self.candidates
-            .extend(window.filter_map(|index| search.candidate(index)));
+            .extend(outside.filter_map(|index| search.candidate(index)));
     }
 
     /// Takes holders of what the asker lacks, the rarest piece first, until all that is held is covered.

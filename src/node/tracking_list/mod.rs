@@ -31,7 +31,7 @@ use crate::{
     time::At,
     wire::ppstp::{
         AddressKind, ErrorCode, Manifest, ManifestPiece, PeerCds, PeerInfo, PeerMode, PeerRole,
-        Pieces, Response, Stat,
+        Pieces, Response, Shared, Stat,
     },
 };
 
@@ -230,6 +230,8 @@ pub struct TrackingList {
     /// it comes up.
     deadlines: BinaryHeap<Reverse<(At, u32, u32)>>,
     recent: Recent,
+    /// Found to be silent when they were about to be listed; told by the next call that expires.
+    removed: Vec<Removed>,
     /// Counts registrations, and begins again after 2³² of them.
     lives: u32,
     revisions: u64,
@@ -263,7 +265,7 @@ struct Membership {
 #[derive(Debug)]
 struct Swarm {
     id: Box<str>,
-    manifest: Option<Arc<Manifest>>,
+    manifest: Option<Shared<Manifest>>,
     /// All pieces of the manifest; empty without one.
     numbers: Pieces,
     is_provisioned: bool,
@@ -274,6 +276,8 @@ struct Swarm {
     told: Vec<Told>,
     /// Holders of piece n at n - 1.
     holders: Vec<Holders>,
+    /// Some of those, as peers, that are preferred to users by their role: all if they are few.
+    foremost: Vec<u32>,
 }
 
 /// Who may be listed for one piece.
@@ -326,6 +330,18 @@ impl Holders {
 }
 
 impl Swarm {
+    /// The most that are kept in mind for their role.
+    const FOREMOST: usize = 16;
+
+    /// Keeps a member's role in mind, if it is one that is preferred and there is room.
+    fn prefer(&mut self, peer: u32, role: PeerRole) {
+        self.foremost.retain(|one| *one != peer);
+        let is_preferred = priority(role) > priority(PeerRole::User);
+        if is_preferred && self.foremost.len() < Swarm::FOREMOST {
+            self.foremost.push(peer);
+        }
+    }
+
     /// Looks for holders of a piece of whom none is known any more: after as many have gone as are known at a time.
     fn look_for_holders(&mut self, n: u32, but: u32) {
         let holds = |member: &&Member| member.is_listed && member.pieces.contains(n);
@@ -370,6 +386,7 @@ impl TrackingList {
             owners: Owners::new(hasher),
             deadlines: BinaryHeap::new(),
             recent: Recent::new(hasher),
+            removed: Vec::new(),
             lives: 0,
             revisions: 0,
             scratch: choose::Scratch::default(),
@@ -393,7 +410,7 @@ impl TrackingList {
     /// The same, but looks at no more than `most` timers, so that nobody waits for it; what is left over is
     /// removed by the next call.
     pub fn expire_some(&mut self, at: At, most: usize) -> Vec<Removed> {
-        let mut removed = Vec::new();
+        let mut removed = std::mem::take(&mut self.removed);
         for _ in 0..most {
             let Some(&Reverse((due, key, life))) = self.deadlines.peek() else {
                 break;
@@ -405,11 +422,9 @@ impl TrackingList {
             let Some(peer) = self.peers.get(key).filter(|peer| peer.life == life) else {
                 continue;
             };
-            let deadline = peer.deadline.max(peer.keep_until);
-            if deadline > at {
-                self.deadlines.push(Reverse((deadline, key, life)));
-            } else {
-                removed.push(self.remove(key));
+            match peer.is_silent(at) {
+                true => removed.push(self.remove(key)),
+                false => self.deadlines.push(Reverse((peer.lasts(), key, life))),
             }
         }
         removed
@@ -417,7 +432,10 @@ impl TrackingList {
 
     /// When `expire` may next have something to do.
     pub fn next_expiry(&self) -> Option<At> {
-        self.deadlines.peek().map(|Reverse((due, ..))| *due)
+        match self.removed.is_empty() {
+            true => self.deadlines.peek().map(|Reverse((due, ..))| *due),
+            false => Some(At::ZERO),
+        }
     }
 
     /// Removes a peer, whoever owns it.
@@ -558,6 +576,7 @@ impl TrackingList {
             members: Vec::new(),
             told: Vec::new(),
             holders: Vec::new(),
+            foremost: Vec::new(),
         });
         self.swarm_of.insert(swarm_id.into(), swarm);
         swarm
@@ -565,7 +584,7 @@ impl TrackingList {
 
     fn set_manifest(&mut self, swarm: u32, manifest: Manifest) {
         let numbers = manifest.numbers();
-        self.swarms[swarm].manifest = Some(Arc::new(manifest));
+        self.swarms[swarm].manifest = Some(manifest.into());
         self.swarms[swarm].numbers = numbers.clone();
         for index in 0..self.swarms[swarm].members.len() {
             if self.swarms[swarm].members[index].holds_all {
@@ -604,6 +623,7 @@ impl TrackingList {
         let known = at.members[index as usize].pieces.clone();
         self.set_pieces(swarm, index, Pieces::new());
         let at = &mut self.swarms[swarm];
+        at.prefer(key, joined.role);
         let member = &mut at.members[index as usize];
         member.mode = joined.mode;
         member.role = joined.role;
@@ -675,6 +695,7 @@ impl TrackingList {
         let at = &mut self.swarms[swarm];
         at.members.swap_remove(index as usize);
         at.told.swap_remove(index as usize);
+        at.foremost.retain(|one| *one != key);
         self.revisions += 1;
         at.revision = self.revisions;
         if at.members.len() > index as usize {
@@ -732,6 +753,16 @@ struct Joined {
 }
 
 impl Peer {
+    /// Until when it is tracked if it says no more.
+    fn lasts(&self) -> At {
+        self.deadline.max(self.keep_until)
+    }
+
+    /// Whether its track timer has fired.
+    fn is_silent(&self, at: At) -> bool {
+        self.lasts() <= at
+    }
+
     /// Its index among the swarm's members.
     fn member_of(&self, swarm: u32) -> Option<u32> {
         let mut memberships = self.memberships.iter();

@@ -230,6 +230,62 @@ fn a_rare_holder_in_a_large_swarm_is_found() {
 }
 
 #[test]
+fn whoever_is_silent_is_not_listed_though_its_timer_was_not_come_to() {
+    let mut list = list();
+    for n in 0..100 {
+        let name = format!("p{n}");
+        let body = connect(1, vec![join("movie", PeerMode::Seeder, &[1])]);
+        list.answer(at(n), &user(&name), &request(&name, "t", body));
+    }
+    // The timers of p0 to p60 have fired; nobody has looked.
+    let asked = request("p99", "u", find("movie", Some(29)));
+    for _ in 0..10 {
+        let all = listed(&list.answer(at(240), &user("p99"), &asked));
+        let late = |(name, _): &(String, Vec<u32>)| name[1..].parse().is_ok_and(|n: u64| n > 60);
+        assert!(all.len() == 29 && all.iter().all(late), "{all:?}");
+    }
+    // Each is told once, as one that has gone, by whoever looks next.
+    assert!(list.next_expiry().is_some_and(|due| due <= at(240)));
+    let gone: BTreeSet<Box<str>> = list
+        .expire(at(240))
+        .into_iter()
+        .map(|r| r.peer_id)
+        .collect();
+    assert_eq!(61, gone.len());
+    assert!(list.expire(at(240)).is_empty());
+}
+
+#[test]
+fn an_edge_server_in_a_large_swarm_is_listed_first() {
+    let mut list = TrackingList::new(Rules::default(), 1);
+    for n in 0..500 {
+        let name = format!("p{n}");
+        let asker = match n {
+            123 | 124 => server(&name, PeerRole::Edge),
+            _ => user(&name),
+        };
+        let body = connect(1, vec![join("x", PeerMode::Seeder, &[1])]);
+        list.answer(at(0), &asker, &request(&name, "t", body));
+    }
+    let first_two = |list: &mut TrackingList| {
+        let asked = request("p7", "u", find("x", Some(10)));
+        let response = list.answer(at(0), &user("p7"), &asked);
+        let peers = response.swarm_result[0].peers.as_ref().expect("a list");
+        assert_eq!(10, peers.len());
+        let names = peers.iter().take(2).map(|peer| peer.peer_id.clone());
+        names.collect::<BTreeSet<String>>()
+    };
+    let both: BTreeSet<String> = ["p123", "p124"].map(str::to_owned).into();
+    (0..50).for_each(|_| assert_eq!(both, first_two(&mut list)));
+    // One that has gone is told no more, and the other still is.
+    list.evict("p123");
+    (0..50).for_each(|_| {
+        let told = first_two(&mut list);
+        assert!(told.contains("p124") && !told.contains("p123"), "{told:?}");
+    });
+}
+
+#[test]
 fn a_rare_holder_is_found_after_those_that_were_known_have_gone() {
     let mut list = list();
     for n in 0..2_000 {

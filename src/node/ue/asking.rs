@@ -1,6 +1,6 @@
 //! Steps 1 and 2: how a UE gets a peer list, on Ut or by SUBSCRIBE and NOTIFY.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 
@@ -387,7 +387,7 @@ impl Ue {
         }
         if state.journey.is_none() {
             let manifest = match &result.manifest {
-                Some(manifest) => Arc::clone(manifest),
+                Some(manifest) => manifest.clone(),
                 None => {
                     let text = "the list has no manifest";
                     return self.give_up(at, swarm, Setback::Unavailable, text, out);

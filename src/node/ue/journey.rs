@@ -1,10 +1,7 @@
 //! What a UE still needs of one content, from whom it may come, and what it already has. Pure
 //! bookkeeping: it asks nobody itself and knows neither SIP nor HTTP. Start at [`Journey::next`].
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use sha1::Sha1;
@@ -12,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     time::At,
-    wire::ppstp::{Manifest, Pieces},
+    wire::ppstp::{Manifest, Pieces, Shared},
 };
 
 /// A peer of the list, as far as it can be asked.
@@ -80,7 +77,7 @@ struct State {
 #[derive(Clone, Debug)]
 pub struct Journey {
     me: String,
-    manifest: Arc<Manifest>,
+    manifest: Shared<Manifest>,
     holders: Vec<Holder>,
     /// Sources of polluted pieces: avoided for good.
     avoided: BTreeSet<String>,
@@ -92,7 +89,7 @@ pub struct Journey {
 
 impl Journey {
     /// A journey of the peer `me`, who already holds `held`.
-    pub fn new(me: &str, manifest: Arc<Manifest>, held: &BTreeMap<u32, Bytes>) -> Journey {
+    pub fn new(me: &str, manifest: Shared<Manifest>, held: &BTreeMap<u32, Bytes>) -> Journey {
         let states = manifest.pieces.iter().map(|piece| {
             let state = State {
                 verified: held.get(&piece.n).cloned(),
@@ -380,7 +377,7 @@ mod tests {
     }
 
     fn journey(list: Vec<Holder>) -> Journey {
-        let mut journey = Journey::new("me", Arc::new(manifest()), &BTreeMap::new());
+        let mut journey = Journey::new("me", manifest().into(), &BTreeMap::new());
         journey.learn(list);
         journey
     }
@@ -433,7 +430,7 @@ mod tests {
         manifest.sha1 = Some([0; 20]);
         let held = [(1, "ab"), (2, "cd"), (3, "efg")];
         let held = held.map(|(n, octets)| (n, Bytes::from(octets)));
-        let journey = Journey::new("me", Arc::new(manifest), &BTreeMap::from(held));
+        let journey = Journey::new("me", manifest.into(), &BTreeMap::from(held));
         assert!(journey.assemble().is_err());
     }
 

@@ -476,7 +476,7 @@ fn listing(transaction_id: &str, peers: Vec<PeerInfo>) -> String {
         swarm_id: SWARM.to_owned(),
         successful: true,
         peers: Some(peers.into_iter().map(Into::into).collect()),
-        manifest: Some(Arc::new(manifest())),
+        manifest: Some(manifest().into()),
     };
     Response::ok(transaction_id, vec![result]).to_json()
 }

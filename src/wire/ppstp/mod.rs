@@ -8,12 +8,14 @@
 mod json;
 mod pieces;
 mod read;
+mod shared;
 mod write;
 
-use std::{fmt, net::IpAddr, ops::Deref, sync::Arc};
+use std::net::IpAddr;
 
 pub use pieces::Pieces;
 pub use read::{read, read_request, read_response};
+pub use shared::Shared;
 
 /// Media type of requests and responses (RFC 7846 4, 8.1).
 pub const MEDIA_TYPE: &str = "application/ppsp-tracker+json";
@@ -304,7 +306,7 @@ pub struct SwarmResult {
     /// `peer_group.peer_info`; `None` where there is no `peer_group`.
     pub peers: Option<Vec<Listed>>,
     /// `cds`: the manifest.
-    pub manifest: Option<Arc<Manifest>>,
+    pub manifest: Option<Shared<Manifest>>,
 }
 
 /// One peer in a list (RFC 7846 3.2.4). A peer with several addresses is listed several times.
@@ -315,35 +317,8 @@ pub struct PeerInfo {
     pub cds: Option<PeerCds>,
 }
 
-/// A [`PeerInfo`] that several lists share: cheap to clone.
-#[derive(Clone, Eq)]
-pub struct Listed(Arc<PeerInfo>);
-
-impl Deref for Listed {
-    type Target = PeerInfo;
-
-    fn deref(&self) -> &PeerInfo {
-        &self.0
-    }
-}
-
-impl From<PeerInfo> for Listed {
-    fn from(info: PeerInfo) -> Listed {
-        Listed(Arc::new(info))
-    }
-}
-
-impl PartialEq for Listed {
-    fn eq(&self, other: &Listed) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || **self == **other
-    }
-}
-
-impl fmt::Debug for Listed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
-    }
-}
+/// A [`PeerInfo`] that several lists share.
+pub type Listed = Shared<PeerInfo>;
 
 /// `peer_info.cds`: how this peer serves, and what it holds. Ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

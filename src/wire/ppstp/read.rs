@@ -1,7 +1,7 @@
 //! Reads PPSTP. Every refusal names the path, what stands there and what ought to; every leniency that
 //! was needed is told. Unknown members are ignored (RFC 7846 4.4), unknown enumerators are not.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use super::{
     AbilityNat, Action, ActionCds, AddressKind, Body, Connect, Connection, ErrorCode, Find, LIMIT,
@@ -355,7 +355,7 @@ impl Reader {
             None => None,
         };
         let manifest = match object.member("cds") {
-            Some(at) => Some(Arc::new(self.manifest(at.object()?)?)),
+            Some(at) => Some(self.manifest(at.object()?)?.into()),
             None => None,
         };
         Ok(SwarmResult {

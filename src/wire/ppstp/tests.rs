@@ -428,7 +428,7 @@ fn swarm_result() -> impl Strategy<Value = SwarmResult> {
             swarm_id,
             successful,
             peers,
-            manifest: manifest.map(Arc::new),
+            manifest: manifest.map(Into::into),
         })
 }
 
@@ -448,7 +448,11 @@ proptest! {
         swarm_result in vec(swarm_result(), 0..3),
     ) {
         let response = Response { transaction_id, error, peer_addr, swarm_result };
-        let reading = read(response.to_json().as_bytes(), Profile::Grammar);
+        // What is shared is kept as text when it is written first, and the same the second time.
+        let shared = response.clone();
+        let json = response.to_json();
+        prop_assert_eq!(&json, &shared.to_json());
+        let reading = read(json.as_bytes(), Profile::Grammar);
         prop_assert_eq!(
             Ok(Reading { message: Message::Response(response), leniencies: vec![] }),
             reading

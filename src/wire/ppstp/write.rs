@@ -5,7 +5,8 @@ use std::{fmt::Write, net::IpAddr};
 
 use super::{
     ActionCds, AddressKind, Body, Connect, ErrorCode, Find, Manifest, Message, PeerAddr, PeerCds,
-    PeerInfo, PeerNum, Pieces, Request, Response, Stat, StatCds, SwarmAction, SwarmResult, VERSION,
+    PeerInfo, PeerNum, Pieces, Request, Response, Shared, Stat, StatCds, SwarmAction, SwarmResult,
+    VERSION,
 };
 
 impl Message {
@@ -202,9 +203,21 @@ impl Writer {
         }
         if let Some(manifest) = &result.manifest {
             self.name("cds");
-            self.manifest(manifest);
+            self.shared(manifest, Writer::manifest);
         }
         self.raw("}");
+    }
+
+    /// Writes a part that several responses share: anew only where nobody has written it yet.
+    fn shared<T>(&mut self, part: &Shared<T>, write: fn(&mut Writer, &T)) {
+        match part.json() {
+            Some(json) => self.raw(json),
+            None => {
+                let begin = self.text.len();
+                write(self, part);
+                part.keep_json(&self.text[begin..]);
+            }
+        }
     }
 
     fn peer_info(&mut self, peer: &PeerInfo) {

@@ -2,6 +2,8 @@
 # the tracker of the asker, FIND does not. opentracker ends each connection without saying so, whatever is asked of it, so
 # serve is asked both over connections that are made for one question and over ones that are kept.
 # shellcheck shell=sh disable=SC2154,SC2034 # of ci/peers.sh, and for ci/peers/lib.sh
+skip "announce, aquatic_http: no package of the distribution, and cargo install does not bring it: 0.9.0 as it is locked does not
+  compile with rustc 1.95 (metrics 0.22.3, E0521), and unlocked takes more than six minutes on two cores"
 needs wrk=wrk curl=curl opentracker=opentracker || return 0
 root=$out/opentracker
 mkdir -p "$root"
@@ -31,7 +33,7 @@ serve tracker --peers 20000 --swarms 100
 ask() {
     case $1 in
         opentracker) ends=yes wrk_asks "$1" opentracker -c32 -s "$here/announce.lua" http://127.0.0.1:18096/ ;;
-        serve-once) wrk_asks "$1" serve -c32 -H 'Connection: close' -s "$here/find.lua" "http://$address/" ;;
+        serve-once) ends=yes wrk_asks "$1" serve -c32 -H 'Connection: close' -s "$here/find.lua" "http://$address/" ;;
         serve-kept) wrk_asks "$1" serve -c32 -s "$here/find.lua" "http://$address/" ;;
     esac
     ends=

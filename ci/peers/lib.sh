@@ -217,12 +217,13 @@ ratio() {
     for side in "$@"; do
         [ -s "$out/$pair.$side" ] && echo "$side $(median "$side" 1) $(median "$side" 2)"
     done >"$out/others"
-    awk -v p="$pair" -v o="$ours" -v a="$(median "$ours" 1)" -v c="$(median "$ours" 2)" -v busy="$(median "$ours" 5)" '
+    awk -v p="$pair" -v o="$ours" -v a="$(median "$ours" 1)" -v c="$(median "$ours" 2)" -v busy="$(median "$ours" 5)" \
+        -v full="$(median "$ours" 4)" '
         NR == 1 || $2 > rate { rate = $2; fastest = $1 }
         NR == 1 || $3 < cpu { cpu = $3; cheapest = $1 }
         END {
             if (!NR) exit
-            note = busy > 90 ? "; the client was the limit: only the CPU says something" : ""
+            note = busy > 90 ? "; the client was the limit: only the CPU says something" : full < 85 ? "; no core was full: only the CPU says something" : ""
             row(p, sprintf("%s: %.0f /s", o, a), sprintf("%s: %.0f /s", fastest, rate), a / rate, "more is better" note)
             row(p, sprintf("%s: CPU %.1f µs", o, c), sprintf("%s: %.1f µs", cheapest, cpu), c / cpu, "less is better")
         }

@@ -45,5 +45,5 @@ for side in wrk-find wrk-get; do
     }' >>"$out/ratios"
 done
 awk -v a="$(median lags-bench 3)" -v b="$(median lags-pauses 3)" 'BEGIN {
-    printf "client|bench: p99.9 %.0f µs late|the machine itself: %.0f µs|%s|1 is the least there can be\n", a, b, b > 0 ? sprintf("%.2f", a / b) : "-"
+    printf "client|bench: p99.9 %.0f µs late|the machine itself: %.0f µs|%s|1 is the least there can be\n", a, b, (b > 0 ? sprintf("%.2f", a / b) : "-")
 }' >>"$out/ratios"

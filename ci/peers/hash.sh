@@ -31,7 +31,7 @@ for size in 64 1024; do
         printf "hash, bench, %4d KiB     %8.0f MiB/s (%.0f to %.0f), on its core %.0f %% of the time: %.0f MiB (%.0f to %.0f) in a second on it\n",
             s, $1 * s / 1024, $2 * s / 1024, $3 * s / 1024, $4 * 100, $5 * s / 1024, $6 * s / 1024, $7 * s / 1024
     }'
-    now=$(median "${size}KiB" 1 | awk -v s="$size" '{ printf "%d", $1 * s }')
+    now=$(median "full-$size" 1 | awk -v s="$size" '{ printf "%d", $1 * s }')
     [ "$now" -le "$best" ] || best=$now chosen=$size
 done
 # openssl counts the time it was on its core, so only the second line is free of whatever else runs there.

@@ -223,7 +223,7 @@ ratio() {
         NR == 1 || $3 < cpu { cpu = $3; cheapest = $1 }
         END {
             if (!NR) exit
-            note = busy > 90 ? "; the client was the limit: only the CPU says something" : full < 85 ? "; no core was full: only the CPU says something" : ""
+            note = busy > 90 ? "; the client was the limit: only the CPU says something" : full != "" && full < 85 ? "; no core was full: only the CPU says something" : ""
             row(p, sprintf("%s: %.0f /s", o, a), sprintf("%s: %.0f /s", fastest, rate), a / rate, "more is better" note)
             row(p, sprintf("%s: CPU %.1f µs", o, c), sprintf("%s: %.1f µs", cheapest, cpu), c / cpu, "less is better")
         }

@@ -3,7 +3,7 @@
 # serve is asked both over connections that are made for one question and over ones that are kept.
 # shellcheck shell=sh disable=SC2154,SC2034 # of ci/peers.sh, and for ci/peers/lib.sh
 skip "announce, aquatic_http: no package of the distribution, and cargo install does not bring it: 0.9.0 as it is locked does not
-  compile with rustc 1.95 (metrics 0.22.3, E0521), and unlocked takes more than six minutes on two cores"
+  compile with rustc 1.95 (metrics 0.22.3, E0521), and unlocked it was not built within six minutes on two busy cores"
 needs wrk=wrk curl=curl opentracker=opentracker || return 0
 root=$out/opentracker
 mkdir -p "$root"

@@ -15,10 +15,11 @@ use crate::{
     node::Setup,
     run::{Field, parts},
     spec::{Feature, Options, Role, Worth},
-    suite::{Ground, Instance, Suite, Topology},
+    suite::{Ground, Instance, Suite, Topology, Verb},
     sut::{
         Profile, contract,
         sheet::{Network, Sheet},
+        trigger::Order,
     },
 };
 
@@ -30,8 +31,8 @@ pub struct Init {
     file: PathBuf,
 
     /// What is under test: a role, or ims-core
-    #[arg(long, value_name = "ROLE", default_value = "tracker", value_parser = Kind::read)]
-    sut: Kind,
+    #[arg(long, value_name = "ROLE", default_value = "tracker")]
+    sut: String,
 
     #[command(flatten)]
     place: PlaceArgs,
@@ -48,12 +49,20 @@ struct Kind {
 }
 
 impl Kind {
-    fn read(text: &str) -> Result<Kind, String> {
+    /// The error names the roles, and of a node the one that it has.
+    fn read(text: &str, suite: &Suite) -> Result<Kind, String> {
         let roles = match text {
             "ims-core" => vec![Role::PCscf, Role::ICscf, Role::SCscf],
             text => {
                 let role = text.parse::<Role>();
-                vec![role.map_err(|error| format!("{error}, ims-core"))?]
+                vec![role.map_err(|error| {
+                    let mut topologies = suite.topologies.iter();
+                    let node = topologies.find_map(|topology| topology.node(text));
+                    let node = node.map(|node| {
+                        format!(" ({text} is a node of the role {0}: --sut {0})", node.role)
+                    });
+                    format!("{error}, ims-core{}", node.unwrap_or_default())
+                })?]
             }
         };
         Ok(Kind {
@@ -66,6 +75,8 @@ impl Kind {
 impl Init {
     pub fn run(self) -> Result<Exit, Failure> {
         let suite = self.suites.load()?;
+        let sut = Kind::read(&self.sut, &suite);
+        let sut = sut.map_err(|error| Failure::usage(format!("--sut: {error}")))?;
         let sheet = self.file.with_extension("md");
         let ground = self.place.ground(Field::Sockets, true)?;
         let ground = ground.unwrap_or(Ground::Loopback { network: 0 });
@@ -85,38 +96,39 @@ impl Init {
                     setups: parts.map(|part| part.setup).collect(),
                 }
             })
-            .filter(|network| self.sut.nodes(network).next().is_some())
+            .filter(|network| sut.nodes(network).next().is_some())
             .collect();
         let drawn = Sheet {
-            name: &self.sut.name,
-            roles: &self.sut.roles,
+            name: &sut.name,
+            roles: &sut.roles,
             networks: &networks,
             subscribers: &suite.subscribers.all,
             timers: &suite.timers,
+            orders: &sut.orders(&suite),
         }
         .draw();
-        create(&self.file, &profile(&self.sut, &suite))?;
+        create(&self.file, &profile(&sut, &suite))?;
         create(&sheet, &drawn)?;
-        let certificates = self.certify(&networks)?;
+        let certificates = self.certify(&sut, &networks)?;
         let place = self.file.display();
         print(&format!(
             "{place}\n{}\n{certificates}Say in the first what your {} does and how it is reached; the second says what it has to be told. \
              Then: peerproof run --sut {place}{}\n",
             sheet.display(),
-            self.sut.name,
+            sut.name,
             self.place.words()
         ))?;
         Ok(Exit::Good)
     }
 
     /// Writes certificates of the authority that was asked for, if one was: a line for each.
-    fn certify(&self, networks: &[Network<'_>]) -> Result<String, Failure> {
+    fn certify(&self, sut: &Kind, networks: &[Network<'_>]) -> Result<String, Failure> {
         let Some(folder) = self.place.authority() else {
             return Ok(String::new());
         };
         self.place.take_authority()?;
         let mut certified = BTreeMap::new();
-        for setup in networks.iter().flat_map(|network| self.sut.nodes(network)) {
+        for setup in networks.iter().flat_map(|network| sut.nodes(network)) {
             certified.entry(&setup.name).or_insert(setup);
         }
         let mut lines = String::new();
@@ -134,6 +146,31 @@ impl Init {
 }
 
 impl Kind {
+    /// What scenarios have nodes of its do: the first order of each action.
+    fn orders(&self, suite: &Suite) -> BTreeMap<String, Order> {
+        let mut orders = BTreeMap::new();
+        let instances = suite.scenarios.iter().flat_map(|s| Instance::of(s, 0));
+        for instance in instances {
+            let Some(topology) = instance.topology(suite) else {
+                continue;
+            };
+            for step in instance.steps(suite) {
+                let Verb::Do(act) = &step.verb else {
+                    continue;
+                };
+                let node = topology.node(&act.node);
+                if node.is_some_and(|node| self.roles.contains(&node.role))
+                    && let Some(order) = Order::of(&act.node, &act.action, |content| {
+                        format!("{content}-1f2e3d4c")
+                    })
+                {
+                    orders.entry(order.action.clone()).or_insert(order);
+                }
+            }
+        }
+        orders
+    }
+
     /// What its nodes in a network are told.
     fn nodes<'a>(&'a self, network: &'a Network<'_>) -> impl Iterator<Item = &'a Setup> {
         let setups = network.setups.iter();
@@ -209,7 +246,7 @@ mod tests {
     fn a_profile_can_be_begun_for_every_role() {
         let suite = Suite::embedded(Names::default()).expect("it has no mistakes");
         for &role in Role::ALL {
-            let text = profile(&Kind::read(role.word()).unwrap(), &suite);
+            let text = profile(&Kind::read(role.word(), &suite).unwrap(), &suite);
             let read = Profile::parse("sut.toml", &text, &suite);
             let read = read.unwrap_or_else(|mistakes| panic!("{role}: {mistakes}"));
             assert_eq!(vec![role], read.roles);

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Exit, Failure, Format, print, selection::Suites};
 use crate::{
+    report::terminal::number,
     suite::{Diagnostics, Suite},
     sut::Profile,
 };
@@ -62,10 +63,10 @@ impl Lint {
                     .map(|scenario| crate::suite::Instance::of(scenario, 0).len())
                     .sum();
                 print(&format!(
-                    "no mistakes in {} scenarios ({instances} instances), {} requirements, \
-                     {} topologies\n",
-                    suite.scenarios.len(),
-                    suite.ledger.rows.len(),
+                    "no mistakes in {} ({}), {}, {} topologies\n",
+                    number(suite.scenarios.len(), "scenario"),
+                    number(instances, "instance"),
+                    number(suite.ledger.rows.len(), "requirement"),
                     suite.topologies.len()
                 ))?;
                 Ok(Exit::Good)

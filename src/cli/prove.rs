@@ -17,7 +17,10 @@ use crate::{
     judge::Verdict,
     node::deviation::{self, Deviation},
     prove::{self, Duel, Seen},
-    report::matrix::{Cell, Matrix},
+    report::{
+        matrix::{Cell, Matrix},
+        terminal::number,
+    },
     suite::{Instance, Suite},
 };
 
@@ -341,10 +344,10 @@ impl Proof {
         }
         let good = |all: usize, kind: &str| all - self.count(kind).min(all);
         text.push_str(&format!(
-            "\n{} rows, {} scenarios, {} deviations{}\n",
-            self.rows,
-            self.scenarios,
-            self.deviations,
+            "\n{}, {}, {}{}\n",
+            number(self.rows, "row"),
+            number(self.scenarios, "scenario"),
+            number(self.deviations, "deviation"),
             if self.interrupted {
                 ", interrupted: what is missing was not played"
             } else {

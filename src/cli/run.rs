@@ -130,9 +130,9 @@ impl Run {
         let chosen = self.selectors.instances(&suite, self.seed)?;
         if self.repeat.saturating_mul(chosen.len() as u64) > MOST_PLAYS {
             return Err(Failure::usage(format!(
-                "found {} instances {} times, expected {MOST_PLAYS} plays at most: select fewer, or run again with \
+                "found {}, {} times, expected {MOST_PLAYS} plays at most: select fewer, or run again with \
                  another --seed",
-                chosen.len(),
+                terminal::number(chosen.len(), "instance"),
                 self.repeat
             )));
         }
@@ -145,12 +145,46 @@ impl Run {
                 })
             })
             .collect();
+        let ground = self.check(profile.as_ref(), transport)?;
         if self.dry_run {
             let ids: String = instances.iter().map(|i| format!("{}\n", i.id())).collect();
             print(&ids)?;
             return Ok(Exit::Good);
         }
-        self.play(&suite, &instances, profile.as_ref(), transport)
+        self.play(&suite, &instances, profile.as_ref(), transport, ground)
+    }
+
+    /// What would keep this from being played, found before anything is; and where everybody is, if that is not left
+    /// to chance.
+    fn check(
+        &self,
+        profile: Option<&Profile>,
+        transport: Field,
+    ) -> Result<Option<Ground>, Failure> {
+        let ground = self.sut.ground(transport, profile)?;
+        if ground.is_some() && self.jobs.is_some_and(|jobs| jobs > 1) {
+            return Err(Failure::usage(
+                "found --jobs in one network, which one scenario at a time has for itself: leave one of both out",
+            ));
+        }
+        if let Some(addr) = ground.and_then(Ground::claim) {
+            // Every scenario stakes it again; here it is told at once that somebody else has it.
+            Claim::stake(addr).map_err(|error| {
+                Failure::new(
+                    Exit::Unavailable,
+                    format!(
+                        "{error}: another peerproof plays in this network: take another --network"
+                    ),
+                )
+            })?;
+        }
+        if let Some(profile) = profile {
+            Guests::check(&profile.guests).map_err(Failure::usage)?;
+        }
+        if let Some(path) = &self.out {
+            runs::refuse_taken(path)?;
+        }
+        Ok(ground)
     }
 
     /// Guests are outside, so they are met over sockets.
@@ -191,26 +225,10 @@ impl Run {
         instances: &[Instance],
         profile: Option<&Profile>,
         transport: Field,
+        ground: Option<Ground>,
     ) -> Result<Exit, Failure> {
         let started = SystemTime::now();
         let clock = Instant::now();
-        let ground = self.sut.ground(transport, profile)?;
-        if ground.is_some() && self.jobs.is_some_and(|jobs| jobs > 1) {
-            return Err(Failure::usage(
-                "found --jobs in one network, which one scenario at a time has for itself: leave one of both out",
-            ));
-        }
-        if let Some(addr) = ground.and_then(Ground::claim) {
-            // Every scenario stakes it again; here it is told at once that somebody else has it.
-            Claim::stake(addr).map_err(|error| {
-                Failure::new(
-                    Exit::Unavailable,
-                    format!(
-                        "{error}: another peerproof plays in this network: take another --network"
-                    ),
-                )
-            })?;
-        }
         for warning in self.sut.warnings(suite, profile) {
             eprintln!("{warning}");
         }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, sync::Mutex};
 
-use crate::run::Difference;
+use crate::{report::terminal::number, run::Difference};
 
 /// Sums by node, over all instances.
 #[derive(Debug, Default)]
@@ -40,8 +40,10 @@ impl Tally {
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "    {node:<10} {:>8} decisions {:>12} octets  in {} instances",
-                sum.decisions, sum.octets, sum.instances
+                "    {node:<10} {:>8} decisions {:>12} octets  in {}",
+                sum.decisions,
+                sum.octets,
+                number(sum.instances, "instance")
             );
         }
         text

@@ -59,8 +59,8 @@ pub fn doubt(case: &Case<'_>, findings: &mut [Finding]) {
     }
 }
 
-const UNRESET: &str =
-    " (it was there before and was not made to forget that: give it a reset hook or a trigger)";
+const UNRESET: &str = " (it was there before and was not made to forget that: there is no reset hook, and no trigger \
+                       or one that refuses the order \"reset\", by 501 or, of a command, by 127)";
 
 /// Why a play says nothing of the guests: they were sent nothing, sent nothing, and no step asks anything of one.
 pub fn uninvolved(case: &Case<'_>) -> Option<String> {

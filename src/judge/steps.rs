@@ -195,8 +195,13 @@ fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
             let d = &near.difference;
             let from = trace.events.get(near.event).and_then(|event| event.frame());
             let hop = from.map(|f| format!("{} → {} on {}: ", f.from, f.to, f.on));
+            // `no value with …` is a test, not a value.
+            let not = match d.expected.starts_with("no ") {
+                true => "expected",
+                false => "not",
+            };
             format!(
-                "{}{} {}, not {}",
+                "{}{} {}, {not} {}",
                 hop.unwrap_or_default(),
                 d.field,
                 d.actual,

@@ -27,6 +27,8 @@ pub struct Comparison {
     pub otherwise: Vec<Change>,
     /// Instances that come to the same.
     pub same: usize,
+    /// Instances that both runs have; without any there is nothing to compare.
+    pub in_common: usize,
 }
 
 /// One thing about two runs that is not the same.
@@ -64,6 +66,7 @@ impl Comparison {
         paths.dedup();
         for path in paths {
             let (was, is) = (old.get(path), new.get(path));
+            comparison.in_common += usize::from(was.is_some() && is.is_some());
             let (before, after) = (was.map(|i| i.outcome), is.map(|i| i.outcome));
             if before == after {
                 comparison.same += 1;
@@ -99,6 +102,11 @@ impl Comparison {
     /// As the terminal shows it.
     pub fn text(&self) -> String {
         let mut text = String::new();
+        if self.in_common == 0 {
+            text.push_str(
+                "the runs have no instance in common: nothing is compared, only what each has is listed\n",
+            );
+        }
         for (words, changes) in self.lists() {
             if changes.is_empty() {
                 continue;
@@ -117,7 +125,9 @@ impl Comparison {
                 }
             }
         }
-        let _ = writeln!(text, "{} as before", self.same);
+        if self.in_common > 0 {
+            let _ = writeln!(text, "{} as before", self.same);
+        }
         for condition in &self.conditions {
             let Condition {
                 what,
@@ -208,7 +218,25 @@ fn conditions(before: &Report, after: &Report) -> Vec<Condition> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Outcome::{Fail, Inconclusive, Info, NotApplicable, Pass, Waived};
+    use crate::report::{
+        Outcome::{Fail, Inconclusive, Info, NotApplicable, Pass, Waived},
+        tests::sample,
+    };
+
+    #[test]
+    fn runs_with_nothing_in_common_say_so() {
+        let before = sample();
+        assert_eq!(3, Comparison::new(&before, &before).in_common);
+        let mut after = before.clone();
+        for instance in &mut after.instances {
+            instance.id = format!("other/{}", instance.id);
+        }
+        let comparison = Comparison::new(&before, &after);
+        let text = comparison.text();
+        assert_eq!(0, comparison.in_common);
+        assert!(text.contains("no instance in common"), "{text}");
+        assert!(!text.contains("as before"), "{text}");
+    }
 
     #[test]
     fn each_change_stands_in_one_list() {

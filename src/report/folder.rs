@@ -16,11 +16,11 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    InstanceResult, Report, SCHEMA, StoredFile,
-    ladder::{Caption, Ladder, Part},
+    FindingRow, InstanceResult, MissingRow, Report, SCHEMA, StoredFile, label,
+    ladder::{Caption, Ladder, Part, in_short},
     matrix::{self, Matrix},
 };
-use crate::trace::{Trace, jsonl};
+use crate::trace::{Event, Trace, jsonl};
 
 /// A run folder and the contents its traces refer to.
 #[derive(Clone, Debug)]
@@ -169,12 +169,18 @@ impl Folder {
 
 /// The picture of an instance whose trace is at hand.
 pub fn instance_ladder(trace: &Trace, instance: &InstanceResult) -> Ladder {
-    let decisive = instance.decisive();
+    // Where nothing else went wrong, what is advised is what there is to see.
+    let told: &[FindingRow] = match instance.findings[..] {
+        [] => &instance.advice,
+        _ => &instance.findings,
+    };
+    let decisive = instance.decisive().or(told.first());
+    let rests_on = |missing: &MissingRow| {
+        decisive.is_some_and(|finding| finding.expected.ends_with(&missing.words))
+    };
     let captions = instance.steps.iter().map(|step| Caption {
         missing: step.missing.clone(),
-        failing: step.missing.as_ref().is_some_and(|missing| {
-            decisive.is_some_and(|finding| finding.expected.ends_with(&missing.words))
-        }),
+        failing: step.missing.as_ref().is_some_and(rests_on),
         text: step.text.clone(),
         part: if step.given {
             Part::Given
@@ -183,12 +189,31 @@ pub fn instance_ladder(trace: &Trace, instance: &InstanceResult) -> Ladder {
         },
     });
     let steps: Vec<Caption> = captions.collect();
-    Ladder::of(trace, &steps, &|event| {
-        instance
-            .findings
-            .iter()
-            .any(|finding| finding.events.contains(&event))
-    })
+    let has_failed = |event: usize| {
+        told.iter().any(|finding| {
+            let is_near = |step: &Caption| {
+                let missing = step.missing.as_ref();
+                let missing = missing.filter(|m| finding.expected.ends_with(&m.words));
+                missing.is_some_and(|m| m.before == event && is_another(trace, m))
+            };
+            finding.events.contains(&event) && !steps.iter().any(is_near)
+        })
+    };
+    Ladder::of(trace, &steps, &has_failed)
+}
+
+/// Whether the message nearest to one that never came is another one altogether, so that there is nothing wrong
+/// with it: a request of another name, or a request where an answer was due.
+fn is_another(trace: &Trace, missing: &MissingRow) -> bool {
+    let frame = trace.events.get(missing.before).and_then(Event::frame);
+    let Some(frame) = frame else {
+        return false;
+    };
+    let (came, due) = (label::of(frame).text, in_short(&missing.words));
+    let name = |text: &str| text.split([' ', ',']).next().unwrap_or_default().to_owned();
+    let is_answer = |name: &str| name.parse::<u16>().is_ok();
+    let (came, due) = (name(&came), name(&due));
+    came != due && !(is_answer(&came) && is_answer(&due))
 }
 
 /// The SHA-256 of `bytes`, in hexadecimal.

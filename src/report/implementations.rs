@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{
     Counts, Outcome, Report,
     html::{STYLE, badge, escape},
+    terminal::number,
 };
 
 /// The whole table.
@@ -107,7 +108,11 @@ impl Grid {
                 }
             }
         }
-        let _ = writeln!(text, "\n{plain} scenarios that pass wherever they apply");
+        let _ = writeln!(
+            text,
+            "\n{} that pass wherever they apply",
+            number(plain, "scenario")
+        );
         text
     }
 
@@ -121,12 +126,12 @@ impl Grid {
         let mut page = format!(
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
              content=\"width=device-width, initial-scale=1\"><title>Implementations – peerproof</title>\n\
-             <style>{STYLE}</style></head>\n<body>\n<header><h1>{} implementations, {} scenarios</h1></header>\n\
+             <style>{STYLE}</style></head>\n<body>\n<header><h1>{}, {}</h1></header>\n\
              <main id=\"main\">\n<section><h2>What each came to</h2>\n<div class=\"wide\" tabindex=\"0\"><table><thead><tr>\
              <th scope=\"col\">implementation</th><th scope=\"col\">under test</th><th scope=\"col\">over</th>\
              <th scope=\"col\">outcomes</th></tr></thead><tbody>\n",
-            self.implementations.len(),
-            self.scenarios.len()
+            number(self.implementations.len(), "implementation"),
+            number(self.scenarios.len(), "scenario")
         );
         for column in &self.implementations {
             let tested = match column.roles.is_empty() {

@@ -161,7 +161,11 @@ impl Ladder {
         let number = |name: &str| lanes.iter().position(|lane| lane == name);
         let mut rows = Rows::new(trace);
         for (event, what) in trace.events.iter().enumerate() {
-            rows.expect(event, steps, &lanes);
+            let arriving = match &what.kind {
+                EventKind::Received(frame) => Some(frame),
+                _ => None,
+            };
+            rows.expect(event, arriving, steps, &lanes);
             match &what.kind {
                 EventKind::Sent(frame) => {
                     rows.send(what.at, event, frame, &lanes, failing(event));
@@ -209,10 +213,10 @@ impl Ladder {
                 ),
             }
         }
-        rows.expect(trace.events.len(), steps, &lanes);
+        rows.expect(trace.events.len(), None, steps, &lanes);
         Ladder {
             lanes,
-            rows: rows.done,
+            rows: rows.in_place(),
         }
     }
 
@@ -368,6 +372,8 @@ struct Rows {
     flying: Vec<(usize, Frame)>,
     /// Arrows that more of their kind may join: row and kind.
     open: Vec<(usize, String)>,
+    /// What never came, and the arrow of what came instead: rows.
+    instead: Vec<(usize, usize)>,
 }
 
 impl Rows {
@@ -378,12 +384,30 @@ impl Rows {
             part: Part::Given,
             flying: Vec::new(),
             open: Vec::new(),
+            instead: Vec::new(),
         }
+    }
+
+    /// The rows, with what was expected right behind what came instead, which was sent before it arrived.
+    fn in_place(self) -> Vec<Row> {
+        let mut place: Vec<usize> = (0..self.done.len()).collect();
+        for (ghost, arrow) in self.instead {
+            place[ghost] = arrow;
+        }
+        let mut rows: Vec<(usize, Row)> = place.into_iter().zip(self.done).collect();
+        rows.sort_by_key(|(place, _)| *place);
+        rows.into_iter().map(|(_, row)| row).collect()
     }
 
     /// The messages that were expected before `event` and never came. Where only one party is known it stands for
     /// both, where none is it is a band.
-    fn expect(&mut self, event: usize, steps: &[Caption], lanes: &[String]) {
+    fn expect(
+        &mut self,
+        event: usize,
+        instead: Option<&Frame>,
+        steps: &[Caption],
+        lanes: &[String],
+    ) {
         let place = |name: &Option<String>| {
             let name = name.as_ref()?;
             lanes.iter().position(|lane| lane == name)
@@ -395,14 +419,19 @@ impl Rows {
             self.open.clear();
             let (from, to) = (place(&missing.from), place(&missing.to));
             match (from.or(to), to.or(from)) {
-                (Some(from), Some(to)) => self.done.push(Row::Ghost(Ghost {
-                    before: event,
-                    from,
-                    to,
-                    on: missing.on,
-                    label: in_short(&missing.words),
-                    failing: step.failing,
-                })),
+                (Some(from), Some(to)) => {
+                    if let Some(arrow) = instead.and_then(|frame| self.in_the_air(frame)) {
+                        self.instead.push((self.done.len(), arrow));
+                    }
+                    self.done.push(Row::Ghost(Ghost {
+                        before: event,
+                        from,
+                        to,
+                        on: missing.on,
+                        label: in_short(&missing.words),
+                        failing: step.failing,
+                    }));
+                }
                 _ => {
                     let at = self.last_moment();
                     self.band(at, format!("missing: {}", missing.words), self.part);
@@ -449,11 +478,19 @@ impl Rows {
 
     /// Takes the oldest sending of this very frame out of the air.
     fn land(&mut self, frame: &Frame) -> Option<usize> {
-        let place = self.flying.iter().position(|(_, sent)| {
-            (&sent.from, &sent.to, sent.on, &sent.bytes)
-                == (&frame.from, &frame.to, frame.on, &frame.bytes)
-        })?;
+        let place = self
+            .flying
+            .iter()
+            .position(|(_, sent)| is_same(sent, frame))?;
         Some(self.flying.remove(place).0)
+    }
+
+    /// The row of the oldest sending of this very frame that has not arrived.
+    fn in_the_air(&self, frame: &Frame) -> Option<usize> {
+        let mut flying = self.flying.iter();
+        flying
+            .find(|(_, sent)| is_same(sent, frame))
+            .map(|(row, _)| *row)
     }
 
     fn arrow(
@@ -525,8 +562,12 @@ impl Rows {
     }
 }
 
+fn is_same(sent: &Frame, frame: &Frame) -> bool {
+    (&sent.from, &sent.to, sent.on, &sent.bytes) == (&frame.from, &frame.to, frame.on, &frame.bytes)
+}
+
 /// What is expected, without the hop, the tests of fields and the time: `INVITE`.
-fn in_short(words: &str) -> String {
+pub fn in_short(words: &str) -> String {
     let what = words.split_once(": ").map_or(words, |(_, what)| what);
     let ends = [" with ", ", with ", " within ", ", "];
     let end = ends.iter().filter_map(|end| what.find(end)).min();
@@ -1027,6 +1068,33 @@ mod tests {
 ");
         let ladder = Ladder::of(&journey(), &[expected(None)], &|_| false);
         assert!(ladder.text(look).contains("│╌╌▷ INVITE"));
+    }
+
+    #[test]
+    fn what_was_expected_stands_right_behind_what_came_instead() {
+        let asked = frame("ue-a", "tracker", RefPoint::Ut, "GET / HTTP/1.1\r\n\r\n");
+        let other = frame("ue-b", "tracker", RefPoint::Ut, "PUT / HTTP/1.1\r\n\r\n");
+        let trace = trace(vec![
+            EventKind::Sent(asked.clone()),
+            EventKind::Sent(other),
+            EventKind::Received(asked),
+        ]);
+        let expected = Caption {
+            missing: Some(MissingRow {
+                from: Some("ue-a".to_owned()),
+                to: Some("tracker".to_owned()),
+                on: Some(RefPoint::Ut),
+                words: "ue-a → tracker on Ut: POST within 2 s".to_owned(),
+                before: 2,
+            }),
+            ..own("")
+        };
+        let rows = Ladder::of(&trace, &[expected], &|_| false).rows;
+        let is_ghost: Vec<bool> = rows
+            .iter()
+            .map(|row| matches!(row, Row::Ghost(_)))
+            .collect();
+        assert_eq!(vec![false, true, false], is_ghost);
     }
 
     fn own(text: &str) -> Caption {

@@ -10,12 +10,12 @@ pub fn draw(report: &Report, folder: &Folder) -> String {
     let run = &report.run;
     let _ = writeln!(
         text,
-        "Run {}, version {}, seed {}, {}, {} instances{}.\n",
+        "Run {}, version {}, seed {}, {}, {}{}.\n",
         code(&run.id),
         run.version,
         run.seed,
         run.transport,
-        report.instances.len(),
+        terminal::number(report.instances.len(), "instance"),
         if run.interrupted {
             ", **interrupted**"
         } else {

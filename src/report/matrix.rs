@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 
 use serde::{Deserialize, Serialize, de::Error as _};
 
+use super::terminal::number;
 use crate::{node::deviation::Deviation, prove::Seen};
 
 /// One scenario against one deviation, in one of its configurations.
@@ -117,11 +118,11 @@ impl Matrix {
             cells.filter(|cell| cell.seen.word() == word).count()
         };
         text.push_str(&format!(
-            "{} pairs of {} deviations and {} scenarios: {} killed, {} failed for another row first, {} blamed \
+            "{} of {} and {}: {} killed, {} failed for another row first, {} blamed \
              another party first, {} inconclusive, {} passed\n",
-            self.cells.len(),
-            self.deviations().len(),
-            self.scenarios().len(),
+            number(self.cells.len(), "pair"),
+            number(self.deviations().len(), "deviation"),
+            number(self.scenarios().len(), "scenario"),
             count("killed"),
             count("other-row"),
             count("other-party"),

@@ -208,7 +208,7 @@ fn picture(ladder: &Ladder, instance: &InstanceResult, rows: usize, look: Look) 
     let file = super::folder::ladder_file(&instance.id);
     let left_out = |rows: usize, place: &str| match rows {
         0 => String::new(),
-        rows => format!("    … {rows} rows {place}, in {file}\n"),
+        rows => format!("    … {} {place}, in {file}\n", number(rows, "row")),
     };
     format!(
         "\n{}{}{}\n",
@@ -242,7 +242,8 @@ fn troubles(report: &Report, folder: &Folder, look: Look) -> String {
         let more = scenarios.len() - IN_FULL;
         let _ = writeln!(
             text,
-            "\n{more} more scenarios did not pass: see the lines above, or replay one"
+            "\n{} did not pass: see the lines above, or replay one",
+            number(more, "more scenario")
         );
     }
     text
@@ -314,7 +315,11 @@ fn summary(report: &Report, place: &str) -> String {
         let _ = writeln!(text, "  ×{number:<4} {}", source(finding));
     }
     if broken.len() > TOP {
-        let _ = writeln!(text, "  and {} more requirements", broken.len() - TOP);
+        let _ = writeln!(
+            text,
+            "  and {}",
+            number(broken.len() - TOP, "more requirement")
+        );
     }
     let _ = writeln!(text, "  results   {place}");
     text
@@ -371,7 +376,7 @@ fn broken(report: &Report) -> Vec<(usize, &FindingRow)> {
 }
 
 /// `1 scenario`, `2 scenarios`.
-fn number(count: usize, noun: &str) -> String {
+pub fn number(count: usize, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{plural}")
 }

@@ -172,6 +172,9 @@ impl Pattern {
                 expected: field.test.in_words(lookup),
                 actual: match &values {
                     None => format!("no {} in {}", field.layer, view.title()),
+                    Some(values) if values.is_empty() && field.is_title() => {
+                        format!("none in {}", view.title())
+                    }
                     Some(values) if values.is_empty() => "none".to_owned(),
                     Some(values) if values.iter().all(String::is_empty) => "empty".to_owned(),
                     Some(values) => values.join(", "),

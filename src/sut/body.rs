@@ -80,6 +80,12 @@ struct Kept {
     /// Octets that may still be written.
     room: u64,
     of_run: Room,
+    /// The shell's word that it did not find the command.
+    not_found: Option<String>,
+    /// The line of its error output that is not complete yet, as far as it may be that.
+    complaint: Vec<u8>,
+    /// Nothing more comes of its error output.
+    is_told: bool,
 }
 
 /// What the logs of a run may still take, all together.
@@ -130,7 +136,20 @@ impl Log {
 
     /// It wrote this to its error output.
     pub fn complained(&self, bytes: &[u8]) {
-        self.kept().write(bytes);
+        let mut kept = self.kept();
+        kept.write(bytes);
+        kept.look_for_not_found(bytes);
+    }
+
+    /// Its error output has ended.
+    pub fn has_complained(&self) {
+        self.kept().is_told = true;
+    }
+
+    /// Whether its error output has ended, and the shell's word that it did not find the command, if there was one.
+    pub fn not_found(&self) -> (bool, Option<String>) {
+        let kept = self.kept();
+        (kept.is_told, kept.not_found.clone())
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -161,6 +180,21 @@ impl Kept {
         }
     }
 
+    fn look_for_not_found(&mut self, bytes: &[u8]) {
+        for part in bytes.split_inclusive(|&byte| byte == b'\n') {
+            let room = LONGEST_LINE.saturating_sub(self.complaint.len());
+            self.complaint
+                .extend_from_slice(&part[..part.len().min(room)]);
+            if part.ends_with(b"\n") {
+                let line = String::from_utf8_lossy(&self.complaint).trim().to_owned();
+                self.complaint.clear();
+                if self.not_found.is_none() && is_not_found(&line) {
+                    self.not_found = Some(line);
+                }
+            }
+        }
+    }
+
     fn look_for_ready(&mut self, bytes: &[u8]) {
         for part in bytes.split_inclusive(|&byte| byte == b'\n') {
             let room = LONGEST_LINE.saturating_sub(self.line.len());
@@ -174,6 +208,12 @@ impl Kept {
             }
         }
     }
+}
+
+/// Whether the shell that starts guests says so; what a script says of commands of its own begins with its name.
+fn is_not_found(line: &str) -> bool {
+    let ends = ["not found", "No such file or directory"];
+    line.starts_with("/bin/sh: ") && ends.iter().any(|end| line.ends_with(end))
 }
 
 fn ready_line(line: &str) -> Option<Result<ReadyLine, String>> {
@@ -239,6 +279,17 @@ mod tests {
             [SHORTEST_CUT + 100_000 + said, SHORTEST_CUT + said],
             lengths
         );
+    }
+
+    #[test]
+    fn the_shells_word_is_told_from_that_of_a_script() {
+        let log = Log::default();
+        log.complained(b"./mine.sh: 3: jq: not found\n/bin/sh: 1: ./my-");
+        assert_eq!((false, None), log.not_found());
+        log.complained(b"trakcer: not found\n");
+        log.has_complained();
+        let word = "/bin/sh: 1: ./my-trakcer: not found".to_owned();
+        assert_eq!((true, Some(word)), log.not_found());
     }
 
     #[test]

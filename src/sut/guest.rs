@@ -181,7 +181,7 @@ impl Guest {
 }
 
 /// What a guest may do without being pushed.
-const ITS_OWN: [&str; 2] = ["register", "announce"];
+pub(super) const ITS_OWN: [&str; 2] = ["register", "announce"];
 
 fn one_of<T: Copy>(value: &Value<'_>, words: &[(&'static str, T)]) -> Option<T> {
     let text = value.str()?;

@@ -131,6 +131,22 @@ impl Guests {
         run: &str,
         stop: Arc<AtomicBool>,
     ) -> Result<Guests, String> {
+        Guests::check(&all)?;
+        let mut guests = Guests {
+            all,
+            #[cfg(feature = "containers")]
+            engine: None,
+            scratch: scratch.to_owned(),
+            room: Room::default(),
+            stop,
+            state: Mutex::default(),
+        };
+        guests.find_engine(run);
+        Ok(guests)
+    }
+
+    /// Whether these guests can play together here. The error says what cannot be done, and how it could.
+    pub fn check(all: &[Guest]) -> Result<(), String> {
         for (number, guest) in all.iter().enumerate() {
             #[cfg(not(feature = "containers"))]
             if let Way::Image(image) = &guest.way {
@@ -147,17 +163,7 @@ impl Guests {
                 return Err(format!("{}: {node} has a guest already", guest.name));
             }
         }
-        let mut guests = Guests {
-            all,
-            #[cfg(feature = "containers")]
-            engine: None,
-            scratch: scratch.to_owned(),
-            room: Room::default(),
-            stop,
-            state: Mutex::default(),
-        };
-        guests.find_engine(run);
-        Ok(guests)
+        Ok(())
     }
 
     /// Without an engine, guests that need one are given up.
@@ -712,10 +718,24 @@ impl Running {
     fn look(&mut self, guest: &Guest) -> Result<bool, Absence> {
         if let Some(ending) = self.body.as_mut().and_then(|body| body.ended()) {
             let name = &guest.name;
+            if let Way::Command(command) = &guest.way
+                && ending.is_unsupported()
+                && let Some(body) = &self.body
+            {
+                match body.log().not_found() {
+                    (_, Some(word)) => {
+                        return Err(Absence::Unavailable(format!(
+                            "{name}: the command \"{command}\" was not found: {word}"
+                        )));
+                    }
+                    (false, None) if self.since.elapsed() < guest.ready_within => return Ok(false),
+                    _ => {}
+                }
+            }
             return Err(match ending {
-                ending if ending.is_unsupported() => Absence::Unsupported(format!(
-                    "{name} says so: it ended with status 127 (a shell does too that does not find the command: see its log)"
-                )),
+                ending if ending.is_unsupported() => {
+                    Absence::Unsupported(format!("{name} says so: it ended with status 127"))
+                }
                 Ending::Failed(why) => Absence::Unavailable(format!("{name}: it {why}")),
                 ending => Absence::Unavailable(format!(
                     "{name}: it {ending} before it was ready: see its log"

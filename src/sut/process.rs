@@ -45,7 +45,10 @@ impl Process {
         }
         if let Some(errors) = guard.stderr.take() {
             let log = log.clone();
-            thread::spawn(move || copy(errors, |bytes| log.complained(bytes)));
+            thread::spawn(move || {
+                copy(errors, |bytes| log.complained(bytes));
+                log.has_complained();
+            });
         }
         let orders = guard.stdin.take();
         Ok(Process { guard, orders, log })

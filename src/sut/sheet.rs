@@ -1,9 +1,9 @@
 //! The provisioning sheet: everything that a node from outside has to be told before it can take part, as one page of
 //! Markdown that can be handed to whoever sets it up.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
-use super::contract::hex;
+use super::{contract::hex, guest::ITS_OWN, trigger::Order};
 use crate::{
     node::{Setup, hss},
     spec::Role,
@@ -22,6 +22,8 @@ pub struct Sheet<'a> {
     pub networks: &'a [Network<'a>],
     pub subscribers: &'a [Subscriber],
     pub timers: &'a Timers,
+    /// What scenarios have it do: an order as it is posted, by its action.
+    pub orders: &'a BTreeMap<String, Order>,
 }
 
 /// A topology as it is laid out.
@@ -37,6 +39,7 @@ impl Sheet<'_> {
         let mut text = format!("# What {} has to be told\n\n", self.name);
         text.push_str(FOREWORD);
         self.network(&mut text);
+        self.orders(&mut text);
         self.service(&mut text);
         self.users(&mut text);
         self.profiles(&mut text);
@@ -96,6 +99,38 @@ impl Sheet<'_> {
             new.iter().for_each(|row| text.push_str(row));
             shown.extend(rows);
         }
+    }
+
+    /// What it is told to do by its trigger, and what of that it may do by itself.
+    fn orders(&self, text: &mut String) {
+        text.push_str("\n## Orders\n\n");
+        if self.orders.is_empty() {
+            text.push_str(
+                "No scenario tells it to do anything: it answers, and needs no trigger but to be told `reset`.\n",
+            );
+        } else {
+            text.push_str(
+                "What scenarios have it do. Its `trigger` gets each as JSON: posted, or in `PEERPROOF_ACTION` of a \
+                 command. It answers 2xx (a command ends with 0) once it has begun, and 501 (127) to what it does not do: \
+                 that is `inconclusive`, and without a trigger `unsupported`. What it does of its own accord as soon as it \
+                 runs stands in `by-itself` of the profile, and is not ordered.\n\n\
+                 | order | for example | `by-itself` |\n|---|---|---|\n",
+            );
+        }
+        for (action, order) in self.orders {
+            let example =
+                serde_json::to_string(order).expect("an order holds words and numbers only");
+            let own = match ITS_OWN.contains(&action.as_str()) {
+                true => "may be",
+                false => "",
+            };
+            let _ = writeln!(text, "| {action} | `{example}` | {own} |");
+        }
+        text.push_str(
+            "\nWho lives longer than a scenario is told `{\"action\":\"reset\",\"variables\":{…}}` before each, with the \
+             `PEERPROOF_` variables of that scenario, unless the profile has a `reset` command: it forgets what was. One \
+             that refuses has nothing laid to it of what it may have kept.\n",
+        );
     }
 
     /// How the tracker is asked, and the times that its users count on.

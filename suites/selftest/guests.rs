@@ -87,6 +87,14 @@ fn status_127_says_that_it_does_not_do_this() {
 }
 
 #[test]
+fn a_command_that_is_not_found_is_not_there() {
+    let results = played("mistyped", TRACKER, "tracker=cmd:./my-trakcer", 7);
+    let why = results["run"]["unavailable"].as_str().unwrap();
+    assert!(why.contains("\"./my-trakcer\" was not found"), "{why}");
+    assert_eq!(vec!["inconclusive"], outcomes(&results));
+}
+
+#[test]
 fn a_guest_that_answers_garbage_fails() {
     let results = played("garbage", TRACKER, &misbehaving("garbage"), 1);
     let finding = &instances(&results).next().unwrap()["findings"][0];

@@ -158,6 +158,57 @@ fn a_dry_run_names_instances_and_plays_nothing() {
 }
 
 #[test]
+fn a_dry_run_refuses_what_a_run_refuses() {
+    let folder = Folder::new("dry");
+    fs::create_dir_all(folder.path().join("taken")).unwrap();
+    fs::write(folder.path().join("taken/results.json"), "{}").unwrap();
+    for (flags, why) in [
+        (
+            &["--sut", "tracker=cmd:true", "--sut", "tracker=cmd:false"][..],
+            "has a guest already",
+        ),
+        (
+            &["--transport", "sockets", "--network", "7", "--jobs", "2"],
+            "found --jobs in one network",
+        ),
+        (&["--network", "7"], "in memory"),
+        (&["--out", "taken"], "taken"),
+    ] {
+        let refused = |extra: &[&str]| {
+            let mut command = peerproof();
+            command.current_dir(folder.path());
+            command.args(["run", "common/registration/*"]).args(flags);
+            complained(command.args(extra).assert().code(2))
+        };
+        let error = refused(&["--dry-run"]);
+        assert!(error.contains(why), "{error}");
+        assert_eq!(refused(&[]), error);
+    }
+}
+
+#[test]
+fn a_profile_begun_for_a_node_names_the_role_it_has() {
+    let folder = Folder::new("init-node");
+    let mut command = peerproof();
+    command.current_dir(folder.path());
+    let error = complained(command.args(["init", "--sut", "es-1"]).assert().code(2));
+    for words in ["tracker", "ims-core", "--sut edge-server"] {
+        assert!(error.contains(words), "{words} in {error}");
+    }
+    for (role, order) in [("ue", "| fetch | `{"), ("hss", "No scenario tells it")] {
+        let mut command = peerproof();
+        command.current_dir(folder.path());
+        let file = format!("{role}.toml");
+        command
+            .args(["init", "--sut", role, &file])
+            .assert()
+            .code(0);
+        let sheet = fs::read_to_string(folder.path().join(format!("{role}.md"))).unwrap();
+        assert!(sheet.contains(order), "{order} in {sheet}");
+    }
+}
+
+#[test]
 fn a_run_leaves_everything_that_reports_are_drawn_from() {
     let folder = Folder::new("leaves");
     let id = first_instance();

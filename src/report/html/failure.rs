@@ -5,13 +5,14 @@ use std::{collections::BTreeSet, fmt::Write};
 
 use super::{badge, escape, picture, sign};
 use crate::{
+    judge::Blame,
     report::{
-        FindingRow, Folder, InstanceResult, Outcome,
+        FindingRow, Folder, InstanceResult, LedgerRow, Outcome,
         decode::{decode, raw},
         folder::{instance_ladder, ladder_file},
         label,
-        ladder::{Arrow, Ladder, Row},
-        terminal::alike,
+        ladder::{Arrow, Ghost, Ladder, Row},
+        terminal::{alike, number},
     },
     spec::Worth,
     trace::Trace,
@@ -21,14 +22,16 @@ use crate::{
 /// Writes articles until the page has its size; those after it have words and no picture.
 pub struct Pages<'a> {
     folder: &'a Folder,
+    ledger: &'a [LedgerRow],
     written: usize,
     number: usize,
 }
 
 impl<'a> Pages<'a> {
-    pub fn new(folder: &'a Folder) -> Pages<'a> {
+    pub fn new(folder: &'a Folder, ledger: &'a [LedgerRow]) -> Pages<'a> {
         Pages {
             folder,
+            ledger,
             written: 0,
             number: 0,
         }
@@ -57,7 +60,7 @@ impl<'a> Pages<'a> {
         );
         let told = alike(&instance.findings);
         let clause = match told.first() {
-            Some((finding, _)) => source(finding),
+            Some((finding, _)) => self.asked(instance, finding),
             None => escape(&instance.clause),
         };
         let _ = writeln!(
@@ -69,15 +72,20 @@ impl<'a> Pages<'a> {
             let _ = writeln!(text, "<dt>reason</dt><dd>{}</dd>", escape(reason));
         }
         text.push_str("</dl>\n");
-        for (number, (finding, times)) in told.iter().take(FINDINGS).enumerate() {
-            text.push_str(&found(finding, *times, number > 0));
+        for (count, (finding, times)) in told.iter().take(FINDINGS).enumerate() {
+            let clause = (count > 0).then(|| ("also, clause", self.asked(instance, finding)));
+            text.push_str(&found(finding, *times, clause));
         }
         if told.len() > FINDINGS {
             let _ = writeln!(
                 text,
-                "<p class=\"note\">{} more findings, in results.json</p>",
-                told.len() - FINDINGS
+                "<p class=\"note\">{}, in results.json</p>",
+                number(told.len() - FINDINGS, "more finding")
             );
+        }
+        for (advice, times) in alike(&instance.advice).iter().take(FINDINGS) {
+            let clause = Some(("advice, clause", self.asked(instance, advice)));
+            text.push_str(&found(advice, *times, clause));
         }
         text.push_str(&self.picture(instance));
         let _ = writeln!(
@@ -88,6 +96,17 @@ impl<'a> Pages<'a> {
         text.push_str(&also(others));
         text.push_str("</article>\n");
         text
+    }
+
+    /// Where it is written, how far it binds, and what it asks.
+    fn asked(&self, instance: &InstanceResult, finding: &FindingRow) -> String {
+        let cited = instance.requirements.iter();
+        let mut rows = cited.chain(self.ledger.iter().map(|row| &row.row));
+        let title = rows.find(|row| row.id == finding.requirement);
+        match title {
+            Some(row) => format!("{}<br>{}", source(finding), escape(&row.title)),
+            None => source(finding),
+        }
     }
 
     fn picture(&self, instance: &InstanceResult) -> String {
@@ -119,9 +138,13 @@ impl<'a> Pages<'a> {
         };
         let left_out = |rows: usize, place: &str| match rows {
             0 => String::new(),
-            rows => format!("<p class=\"note\">{rows} rows {place}, in <code>{file}</code></p>\n"),
+            rows => format!(
+                "<p class=\"note\">{} {place}, in <code>{file}</code></p>\n",
+                number(rows, "row")
+            ),
         };
-        let mut text = left_out(before, "before");
+        let mut text = seen(&ladder, &target);
+        text.push_str(&left_out(before, "before"));
         text.push_str(&picture::draw(
             &ladder,
             &format!("Ladder of {}", instance.id),
@@ -147,10 +170,14 @@ impl<'a> Pages<'a> {
         if folded.is_empty() && others.is_empty() {
             return text;
         }
+        let other = match found.is_empty() {
+            true => "message",
+            false => "other message",
+        };
         let _ = writeln!(
             text,
-            "<details><summary>The other messages of the ladder, {} of them, with their octets</summary>",
-            folded.len() + others.len(),
+            "<details><summary>{} of the ladder, with fields and octets</summary>",
+            number(folded.len() + others.len(), other),
         );
         for arrow in folded {
             text.push_str(&self.message(trace, arrow.event, instance.outcome, ""));
@@ -257,27 +284,94 @@ fn told(ladder: &Ladder) -> BTreeSet<usize> {
     arrows.collect()
 }
 
-/// Expected, actual, blame; the source too where it is not the first.
-fn found(finding: &FindingRow, times: usize, is_other: bool) -> String {
+/// What is red in the ladder, in words: a narrow screen shows no whole ladder.
+fn seen(ladder: &Ladder, target: &dyn Fn(usize) -> Option<String>) -> String {
+    let lane = |lane: usize| escape(&ladder.lanes[lane]);
+    // What was expected instead of a message stands right behind that.
+    let is_instead = |place: usize, ghost: &Ghost| match place.checked_sub(1) {
+        Some(before) => matches!(&ladder.rows[before], Row::Arrow(arrow)
+            if arrow.failing && (arrow.from, arrow.to) == (ghost.from, ghost.to)),
+        None => false,
+    };
+    let rows = ladder.rows.iter().enumerate();
+    let failing = rows.filter_map(|(place, row)| match row {
+        Row::Arrow(arrow) if arrow.failing => {
+            let words = format!(
+                "{} → {} on {}: {}, at {} s",
+                lane(arrow.from),
+                lane(arrow.to),
+                arrow.on,
+                escape(&arrow.label),
+                arrow.at
+            );
+            Some(match target(arrow.event) {
+                Some(target) => format!("<a href=\"#{target}\">{words}</a>"),
+                None => words,
+            })
+        }
+        Row::Ghost(ghost) if ghost.failing && !is_instead(place, ghost) => {
+            let label = escape(&ghost.label);
+            Some(match ghost.from == ghost.to {
+                true => format!("{label}, of {}: never came", lane(ghost.from)),
+                false => format!(
+                    "{} → {}: {label}, never came",
+                    lane(ghost.from),
+                    lane(ghost.to)
+                ),
+            })
+        }
+        _ => None,
+    });
+    let failing: Vec<String> = failing.collect();
+    if failing.is_empty() {
+        return String::new();
+    }
+    let more = match failing.len().saturating_sub(SEEN) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let shown = &failing[..failing.len().min(SEEN)];
+    format!(
+        "<p class=\"seen\"><span class=\"verdict fail\">✗</span> in the ladder: {}{more}</p>\n",
+        shown.join("; ")
+    )
+}
+
+/// Expected, actual, blame; the source too where it is not told before.
+fn found(finding: &FindingRow, times: usize, clause: Option<(&str, String)>) -> String {
     let mut text = String::from("<div class=\"finding\"><dl>");
-    if is_other {
-        let _ = write!(text, "<dt>also, clause</dt><dd>{}</dd>", source(finding));
+    if let Some((name, clause)) = clause {
+        let _ = write!(text, "<dt>{name}</dt><dd>{clause}</dd>");
     }
     let times = match times {
         1 => String::new(),
-        times => format!(" (×{times})"),
+        times => format!(" ({times} times)"),
     };
     let blame = match &finding.node {
-        Some(node) => format!("{} ({})", escape(node), finding.blame),
-        None => finding.blame.to_string(),
+        Some(node) => format!(
+            "<strong>{}</strong>, {}",
+            escape(node),
+            whose(finding.blame)
+        ),
+        None => format!("<strong>{}</strong>", finding.party()),
     };
     let _ = writeln!(
         text,
-        "<dt>expected</dt><dd>{}</dd><dt>actual</dt><dd>{}{times}</dd><dt>blame</dt><dd><strong>{blame}</strong></dd></dl></div>",
+        "<dt>expected</dt><dd>{}</dd><dt>actual</dt><dd>{}{times}</dd><dt>blame</dt><dd>{blame}</dd></dl></div>",
         escape(&finding.expected),
         escape(&finding.actual),
     );
     text
+}
+
+/// Whose a node is that is blamed.
+fn whose(blame: Blame) -> &'static str {
+    match blame {
+        Blame::Sut => "under test",
+        Blame::Reference => "a reference node beside the one under test",
+        Blame::Harness => "but nothing is shown against it",
+        Blame::Network => "but the network lost what matters",
+    }
 }
 
 /// Row, clause, and how far it binds.
@@ -285,7 +379,8 @@ fn source(finding: &FindingRow) -> String {
     let mut words = vec![escape(&finding.requirement), escape(&finding.clause)];
     if finding.profile {
         words.push(
-            "<span class=\"note\">profile: no violation of a specification</span>".to_owned(),
+            "<span class=\"note\">rests on a study or a decision of ours: no violation of a specification</span>"
+                .to_owned(),
         );
     }
     if finding.not_verified {
@@ -344,6 +439,9 @@ const ROWS: usize = 40;
 
 /// Messages that stand open because a finding points at them.
 const OPEN: usize = 2;
+
+/// Red hops told in words.
+const SEEN: usize = 3;
 
 /// Octets of one message.
 const OCTETS: usize = 4 << 10;

@@ -19,7 +19,7 @@ pub fn draw(report: &Report, folder: &Folder, ladders: &dyn Fn(&InstanceResult) 
     page.push_str("<main id=\"main\">\n");
     page.push_str(&overview::verdict(report));
     page.push_str(&overview::run(report));
-    let mut pages = Pages::new(folder);
+    let mut pages = Pages::new(folder, &report.ledger);
     page.push_str(&failures(report, &mut pages));
     page.push_str(&asked(report, &mut pages, ladders));
     page.push_str(&overview::configurations(report));
@@ -76,7 +76,7 @@ fn failures(report: &Report, pages: &mut Pages<'_>) -> String {
     }
     if !doubtful.is_empty() {
         text.push_str(
-            "<h2>What did not pass, by clauses that nobody has read</h2>\n\
+            "<h2>What did not pass, by clauses that we have not verified</h2>\n\
              <p class=\"warn\">Verify the clause before you send one of these to anyone.</p>\n",
         );
     }
@@ -188,7 +188,7 @@ pub const STYLE: &str = include_str!("page.css");
 
 #[cfg(test)]
 mod tests {
-    use crate::report::{Folder, Report, tests::sample};
+    use crate::report::{Folder, Outcome, Report, tests::sample};
 
     #[test]
     fn what_a_party_said_is_text_and_never_markup() {
@@ -210,6 +210,34 @@ mod tests {
         ] {
             assert!(!page.contains(word), "{word} in {page}");
         }
+    }
+
+    #[test]
+    fn a_failure_says_what_its_rule_asks_and_whose_the_blamed_is() {
+        let page = page(&sample(), "asked");
+        for words in [
+            "UE-001 · TR 23.844 6.2.1 step 3",
+            "The UE asks for pieces through the P-CSCF.",
+            "<strong>ue-a</strong>, under test",
+            "3 instances of 3 scenarios",
+            "peerproof replay latest/",
+        ] {
+            assert!(page.contains(words), "{words} in {page}");
+        }
+    }
+
+    #[test]
+    fn what_rests_on_advice_alone_shows_it() {
+        let mut report = sample();
+        let advised = &mut report.instances[0];
+        advised.outcome = Outcome::Inconclusive;
+        advised.advice[0].actual = "what was seen there".to_owned();
+        report.instances.truncate(1);
+        report.count();
+        let page = page(&report, "advised");
+        assert!(page.contains("advice, clause"), "{page}");
+        assert!(page.contains("what was seen there"), "{page}");
+        assert!(page.contains("1 instance of 1 scenario<"), "{page}");
     }
 
     #[test]

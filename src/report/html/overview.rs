@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use super::{badge, distinct, escape, sign};
 use crate::{
-    report::{Counts, InstanceResult, LedgerRow, Outcome, Report, RequirementRow, matrix::Matrix},
+    report::{
+        Counts, InstanceResult, LedgerRow, Outcome, Report, RequirementRow, matrix::Matrix,
+        terminal::number,
+    },
     spec::{Architecture, Options},
 };
 
@@ -65,8 +68,9 @@ pub fn run(report: &Report) -> String {
         (
             "played",
             format!(
-                "{} instances of {scenarios} scenarios",
-                report.instances.len()
+                "{} of {}",
+                number(report.instances.len(), "instance"),
+                number(scenarios, "scenario")
             ),
         ),
         (
@@ -83,9 +87,15 @@ pub fn run(report: &Report) -> String {
             match &run.sut {
                 Some(sut) => {
                     let roles: Vec<&str> = sut.roles.iter().map(|role| role.word()).collect();
-                    format!("{}, as {} ({})", sut.name, roles.join(", "), sut.profile)
+                    match sut.profile.is_empty() {
+                        true => format!("{}, as {}", sut.name, roles.join(", ")),
+                        false => format!("{}, as {} ({})", sut.name, roles.join(", "), sut.profile),
+                    }
                 }
-                None => "every node of ours".to_owned(),
+                None if run.deviation.is_some() => {
+                    "the built-in nodes that break the rule".to_owned()
+                }
+                None => "every built-in node".to_owned(),
             },
         ),
         (
@@ -101,7 +111,7 @@ pub fn run(report: &Report) -> String {
         ),
     ];
     if let Some(deviation) = &run.deviation {
-        rows.push(("made to break", deviation.clone()));
+        rows.push(("rule broken", deviation.clone()));
     }
     if run.redacted {
         rows.push(("secrets", "taken out".to_owned()));

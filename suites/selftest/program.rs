@@ -159,7 +159,7 @@ fn a_dry_run_names_instances_and_plays_nothing() {
 
 #[test]
 fn a_dry_run_refuses_what_a_run_refuses() {
-    let folder = Folder::new("dry");
+    let folder = Folder::new("dry-refused");
     fs::create_dir_all(folder.path().join("taken")).unwrap();
     fs::write(folder.path().join("taken/results.json"), "{}").unwrap();
     for (flags, why) in [
@@ -172,7 +172,7 @@ fn a_dry_run_refuses_what_a_run_refuses() {
             "found --jobs in one network",
         ),
         (&["--network", "7"], "in memory"),
-        (&["--out", "taken"], "taken"),
+        (&["--out", "taken"], "found files there"),
     ] {
         let refused = |extra: &[&str]| {
             let mut command = peerproof();
@@ -195,7 +195,7 @@ fn a_profile_begun_for_a_node_names_the_role_it_has() {
     for words in ["tracker", "ims-core", "--sut edge-server"] {
         assert!(error.contains(words), "{words} in {error}");
     }
-    for (role, order) in [("ue", "| fetch | `{"), ("hss", "No scenario tells it")] {
+    for (role, order) in [("ue", "| fetch | `{"), ("p-cscf", "No scenario tells it")] {
         let mut command = peerproof();
         command.current_dir(folder.path());
         let file = format!("{role}.toml");

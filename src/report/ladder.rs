@@ -569,7 +569,7 @@ fn is_same(sent: &Frame, frame: &Frame) -> bool {
 /// What is expected, without the hop, the tests of fields and the time: `INVITE`.
 pub fn in_short(words: &str) -> String {
     let what = words.split_once(": ").map_or(words, |(_, what)| what);
-    let ends = [" with ", ", with ", " within ", ", "];
+    let ends = [" a match of ", " with ", ", with ", " within ", ", "];
     let end = ends.iter().filter_map(|end| what.find(end)).min();
     what[..end.unwrap_or(what.len())].to_owned()
 }

@@ -285,7 +285,7 @@ fn document_rows(
         None => "<span class=\"untested\">– untested</span>".to_owned(),
     };
     let mut text = format!(
-        "<details><summary>{verdict} {}: {} of {} tested</summary>\n<div class=\"wide\"><table><thead><tr>\
+        "<details><summary>{verdict} {}: {} of {} tested</summary>\n<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"Requirements\"><table><thead><tr>\
          <th scope=\"col\">clause</th><th scope=\"col\">row</th><th scope=\"col\">verdict</th>\
          <th scope=\"col\">what is asked</th><th scope=\"col\">binds</th><th scope=\"col\">basis</th>\
          <th scope=\"col\" class=\"n\">instances</th></tr></thead><tbody>\n",
@@ -406,7 +406,7 @@ pub fn everything(report: &Report) -> String {
         let instances = &sections[&name];
         let _ = write!(
             text,
-            "<details><summary><code>{}</code> {}</summary>\n<div class=\"wide\"><table><thead><tr><th scope=\"col\">scenario</th>\
+            "<details><summary><code>{}</code> {}</summary>\n<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"Scenarios\"><table><thead><tr><th scope=\"col\">scenario</th>\
              <th scope=\"col\">outcome</th><th scope=\"col\">level</th><th scope=\"col\">requirements</th>\
              <th scope=\"col\">configuration and seed</th></tr></thead><tbody>\n",
             escape(&name),

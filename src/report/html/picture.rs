@@ -68,7 +68,8 @@ impl Plan {
     ) -> String {
         let height = HEAD + rows.len() * ROW + 4;
         let mut text = format!(
-            "<svg width=\"{w}\" height=\"{height}\" viewBox=\"0 0 {w} {height}\" role=\"group\">\n",
+            "<svg width=\"{w}\" height=\"{height}\" viewBox=\"0 0 {w} {height}\" role=\"group\"><title>Between {}</title>\n",
+            escape(&ladder.lanes.join(", ")),
             w = self.width
         );
         // One path for all lifelines keeps the page small.

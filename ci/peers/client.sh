@@ -3,15 +3,11 @@
 # bench's questions leave, beside how late anybody would be on that core, for the machine takes it away now and then.
 # shellcheck shell=sh disable=SC2154,SC2034 # of ci/peers.sh, and for ci/peers/lib.sh
 needs wrk=wrk nginx=nginx-light curl=curl python3=python3 || return 0
-mkdir -p "$out/nginx/html"
-head -c 3300 /dev/zero | tr '\0' x >"$out/nginx/html/list"
-nginx || return 0
-serve tracker --peers 20000 --swarms 100
-least=3300
+lists || return 0
 ask() {
     case $1 in
-        wrk-get) wrk_asks "$1" nginx -c32 http://127.0.0.1:18099/list ;;
-        wrk-find) wrk_asks "$1" serve -c32 -s "$here/find.lua" "http://$address/" ;;
+        wrk-get) ask_nginx "$1" ;;
+        wrk-find) ask_serve "$1" ;;
         bench) [ -n "$warming" ] || bench_asks ;;
         pauses) [ -n "$warming" ] || taskset -c "$client" python3 "$here/pauses.py" "$seconds" >>"$out/client.lags-pauses" ;;
     esac

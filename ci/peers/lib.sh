@@ -94,6 +94,18 @@ trafficserver() {
     ready trafficserver answers 18097/content/c00000
 }
 
+# nginx with a file of as many octets as a list of ten peers has, and serve with swarms to make such lists of.
+lists() {
+    mkdir -p "$out/nginx/html"
+    head -c 3300 /dev/zero | tr '\0' x >"$out/nginx/html/list"
+    nginx || return 1
+    serve tracker --peers 20000 --swarms 100
+    least=3300
+}
+# Either of them asked by wrk for a list, by the name of the side.
+ask_nginx() { wrk_asks "$1" nginx -c32 http://127.0.0.1:18099/list; }
+ask_serve() { wrk_asks "$1" serve -c32 -s "$here/find.lua" "http://$address/"; }
+
 # Eight contents of so many octets, as serve has them too.
 contents() {
     mkdir -p "$out/nginx/html/content"

@@ -47,7 +47,7 @@ impl TrackingList {
         outcome.unwrap_or_else(|error| Response::failed(&request.transaction_id, error))
     }
 
-    /// The list of a swarm as its member `peer_id` would get it now; nothing changes.
+    /// The list of a swarm as its member `peer_id` would get it now; its track timer does not begin anew.
     pub fn view(
         &mut self,
         at: At,

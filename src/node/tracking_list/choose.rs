@@ -1,6 +1,6 @@
 //! Picks the peers that are told to an asker: first so that together they hold what it lacks, then by
 //! the order that the rules say. In a large swarm a random window stands for the whole, and beside it some of those
-//! that are preferred to users, and some holders of each piece.
+//! that are preferred to users, where the order prefers anybody, and some holders of each piece.
 
 use super::{Membership, Order, Swarm, priority};
 use crate::wire::ppstp::Pieces;
@@ -85,7 +85,7 @@ impl Scratch {
             self.candidates.extend(search.candidate(index));
             seen += 1;
         }
-        if seen == length {
+        if seen == length || search.order != Order::Priority {
             return;
         }
         let is_seen = |index: usize| (index + length - start) % length < seen;

@@ -276,7 +276,7 @@ struct Swarm {
     told: Vec<Told>,
     /// Holders of piece n at n - 1.
     holders: Vec<Holders>,
-    /// Some of those, as peers, that are preferred to users by their role: all if they are few.
+    /// Some of those, as peers, that may be listed and are preferred to users by their role: all if they are few.
     foremost: Vec<u32>,
 }
 
@@ -334,9 +334,9 @@ impl Swarm {
     const FOREMOST: usize = 16;
 
     /// Keeps a member's role in mind, if it is one that is preferred and there is room.
-    fn prefer(&mut self, peer: u32, role: PeerRole) {
+    fn prefer(&mut self, peer: u32, role: PeerRole, is_listed: bool) {
         self.foremost.retain(|one| *one != peer);
-        let is_preferred = priority(role) > priority(PeerRole::User);
+        let is_preferred = is_listed && priority(role) > priority(PeerRole::User);
         if is_preferred && self.foremost.len() < Swarm::FOREMOST {
             self.foremost.push(peer);
         }
@@ -623,7 +623,7 @@ impl TrackingList {
         let known = at.members[index as usize].pieces.clone();
         self.set_pieces(swarm, index, Pieces::new());
         let at = &mut self.swarms[swarm];
-        at.prefer(key, joined.role);
+        at.prefer(key, joined.role, joined.is_listed);
         let member = &mut at.members[index as usize];
         member.mode = joined.mode;
         member.role = joined.role;

@@ -255,9 +255,15 @@ fn whoever_is_silent_is_not_listed_though_its_timer_was_not_come_to() {
     assert!(list.expire(at(240)).is_empty());
 }
 
-#[test]
-fn an_edge_server_in_a_large_swarm_is_listed_first() {
-    let mut list = TrackingList::new(Rules::default(), 1);
+/// 500 members, of whom p123 and p124 are edge servers.
+fn crowd(order: Order) -> TrackingList {
+    let mut list = TrackingList::new(
+        Rules {
+            order,
+            ..Rules::default()
+        },
+        1,
+    );
     for n in 0..500 {
         let name = format!("p{n}");
         let asker = match n {
@@ -267,6 +273,24 @@ fn an_edge_server_in_a_large_swarm_is_listed_first() {
         let body = connect(1, vec![join("x", PeerMode::Seeder, &[1])]);
         list.answer(at(0), &asker, &request(&name, "t", body));
     }
+    list
+}
+
+#[test]
+fn nobody_is_preferred_in_a_large_swarm_whose_order_prefers_nobody() {
+    let mut list = crowd(Order::Shuffled);
+    let asked = request("p7", "u", find("x", Some(10)));
+    let told = (0..200).filter(|_| {
+        let all = listed(&list.answer(at(0), &user("p7"), &asked));
+        all.iter().any(|(name, _)| name == "p123")
+    });
+    // One list in fifty, on average.
+    assert!(told.count() < 30);
+}
+
+#[test]
+fn an_edge_server_in_a_large_swarm_is_listed_first() {
+    let mut list = crowd(Order::Priority);
     let first_two = |list: &mut TrackingList| {
         let asked = request("p7", "u", find("x", Some(10)));
         let response = list.answer(at(0), &user("p7"), &asked);

@@ -284,8 +284,8 @@ fn nobody_is_preferred_in_a_large_swarm_whose_order_prefers_nobody() {
         let all = listed(&list.answer(at(0), &user("p7"), &asked));
         all.iter().any(|(name, _)| name == "p123")
     });
-    // One list in fifty, on average.
-    assert!(told.count() < 30);
+    // One list in fifty, on average; one in seven, if it were weighed each time.
+    assert!(told.count() < 15);
 }
 
 #[test]

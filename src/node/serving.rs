@@ -58,6 +58,8 @@ pub struct Held {
     pub sha256: [u8; 32],
     /// By number: 0-based first octet, and the octets.
     pieces: BTreeMap<u32, (u64, Bytes)>,
+    /// What pieces were cut from, if they were: where they lie side by side, nothing has to be copied to join them.
+    uncut: Bytes,
 }
 
 impl Shelf {
@@ -91,6 +93,7 @@ impl Shelf {
             Some(content.sha1),
             content.sha256,
         );
+        held.uncut = content.bytes.clone();
         for piece in content.pieces.iter().filter(|p| pieces.contains(&p.n)) {
             let octets = Octets::new(piece.first, piece.len).and_then(|o| o.of(&content.bytes));
             if let Some(octets) = octets {
@@ -175,6 +178,7 @@ impl Shelf {
             sha1,
             sha256,
             pieces: BTreeMap::new(),
+            uncut: Bytes::new(),
         })
     }
 }
@@ -199,8 +203,23 @@ impl Held {
         }
         match &parts[..] {
             [one] => Some(one.clone()),
-            _ => Some(Bytes::from(parts.concat())),
+            _ => Some(
+                self.uncut(wanted, &parts)
+                    .unwrap_or_else(|| Bytes::from(parts.concat())),
+            ),
         }
+    }
+
+    /// What the parts were cut from, if each of them is the very memory of it.
+    fn uncut(&self, wanted: Octets, parts: &[Bytes]) -> Option<Bytes> {
+        let whole = wanted.of(&self.uncut)?;
+        let mut at = whole.as_ptr();
+        let are_of_it = parts.iter().all(|part| {
+            let is_here = part.as_ptr() == at;
+            at = at.wrapping_add(part.len());
+            is_here
+        });
+        are_of_it.then_some(whole)
     }
 
     /// The strong validator every holder of the content gives (RFC 9110 8.8.3).
@@ -1256,6 +1275,22 @@ mod tests {
         let octets = |first, last| held.octets(Octets { first, last });
         assert_eq!(Some(content().bytes.slice(500..1500)), octets(500, 1499));
         assert_eq!(None, octets(1500, 2000));
+        // What was never apart is not copied together.
+        let joined = octets(500, 1499).unwrap();
+        assert_eq!(held.uncut[500..].as_ptr(), joined.as_ptr());
+        // What was fetched is told as it came, wherever it lies.
+        let mut fetched = shelf.clone();
+        let other = Bytes::from(vec![0xee; content().pieces[1].len as usize]);
+        fetched.put_octets(&content(), 2, content().pieces[1].first, other.clone());
+        let held = fetched.get("movie-0001").unwrap();
+        let joined = held
+            .octets(Octets {
+                first: 500,
+                last: 1499,
+            })
+            .unwrap();
+        assert_eq!(content().bytes[500..1000], joined[..500]);
+        assert_eq!(other[..500], joined[500..]);
         shelf.remove("movie-0001", &[1]);
         assert_eq!(1, shelf.pieces("movie-0001").len());
     }

@@ -33,8 +33,13 @@ use crate::{
 
 /// What answers on one core.
 pub trait Service {
-    /// Head and body of the answer to a request from `from`.
-    fn answer(&mut self, at: At, request: &http::Request, from: SocketAddr) -> (Bytes, Bytes);
+    /// The answer to a request from `from`.
+    fn answer(
+        &mut self,
+        at: At,
+        request: &http::Request,
+        from: SocketAddr,
+    ) -> http::ResponseBuilder;
 
     /// Does what is due without anybody asking; called between requests, and at least every few milliseconds.
     fn tick(&mut self, _at: At) {}
@@ -410,7 +415,7 @@ fn answer<S: Service>(peer: &mut Peer, loops: &Loops, service: &mut S) {
             Ok(Framed::Whole(length)) => http::Request::parse(peer.input.split_to(length).freeze()),
             Err(malformed) => Err(malformed),
         };
-        let (head, body) = match request {
+        let answer = match request {
             Ok(request) => {
                 loops.counters.requests.fetch_add(1, Ordering::Relaxed);
                 peer.is_ending = request.closes();
@@ -420,9 +425,12 @@ fn answer<S: Service>(peer: &mut Peer, loops: &Loops, service: &mut S) {
                 loops.counters.unreadable.fetch_add(1, Ordering::Relaxed);
                 peer.is_ending = true;
                 peer.input.clear();
-                let answer = http::Response::build(400).header("Connection", "close");
-                answer.parts()
+                http::Response::build(400)
             }
+        };
+        let (head, body) = match peer.is_ending {
+            true => answer.header("Connection", "close").parts(),
+            false => answer.parts(),
         };
         loops.counters.answers.fetch_add(1, Ordering::Relaxed);
         let length = (head.len() + body.len()) as u64;

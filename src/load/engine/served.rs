@@ -10,8 +10,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-
 use super::serve::Service;
 use crate::{
     load::{population::Population, tracker::fill},
@@ -115,9 +113,13 @@ impl<N: Fn() -> At> TrackerService<N> {
 }
 
 impl<N: Fn() -> At> Service for TrackerService<N> {
-    fn answer(&mut self, at: At, request: &http::Request, from: SocketAddr) -> (Bytes, Bytes) {
-        let list = || self.list.lock();
-        self.desk.answer(at, request, from, list).parts()
+    fn answer(
+        &mut self,
+        at: At,
+        request: &http::Request,
+        from: SocketAddr,
+    ) -> http::ResponseBuilder {
+        self.desk.answer(at, request, from, || self.list.lock())
     }
 
     fn tick(&mut self, at: At) {
@@ -151,7 +153,12 @@ pub fn shelf_of(contents: &[Content]) -> Shelf {
 }
 
 impl Service for ContentService {
-    fn answer(&mut self, _at: At, request: &http::Request, _from: SocketAddr) -> (Bytes, Bytes) {
-        content_answer(&self.shelf, request, &self.policy).parts()
+    fn answer(
+        &mut self,
+        _at: At,
+        request: &http::Request,
+        _from: SocketAddr,
+    ) -> http::ResponseBuilder {
+        content_answer(&self.shelf, request, &self.policy)
     }
 }

@@ -66,10 +66,7 @@ pub fn merge(mut parts: Vec<Part>) -> Result<(Trial, Record), String> {
     let first = &first.trial;
     let mut generator = first.generator;
     for other in trials().skip(1) {
-        generator.cpu += other.generator.cpu;
-        generator.waited += other.generator.waited;
-        generator.memory[0] += other.generator.memory[0];
-        generator.memory[1] += other.generator.memory[1];
+        generator.add(&other.generator);
     }
     let trial = Trial {
         plan: Plan {

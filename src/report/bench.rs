@@ -333,8 +333,12 @@ fn percentiles(times: &Percentiles) -> String {
 fn used(used: &Used, seconds: f64) -> String {
     let mega = |octets: u64| octets as f64 / f64::from(1 << 20);
     let grown = mega(used.memory[1]) - mega(used.memory[0]);
+    let later = used.memory_halfway.map_or(String::new(), |halfway| {
+        let later = mega(used.memory[1]) - mega(halfway);
+        format!(", {later:+.1} MiB of it in the second half")
+    });
     format!(
-        "{:.2} cores busy, {:.1} % waiting for one; {:.0} MiB, {grown:+.1} MiB meanwhile",
+        "{:.2} cores busy, {:.1} % waiting for one; {:.0} MiB, {grown:+.1} MiB meanwhile{later}",
         used.cpu / seconds.max(1e-9),
         100.0 * used.waited / seconds.max(1e-9),
         mega(used.memory[1]),

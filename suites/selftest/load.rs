@@ -90,6 +90,11 @@ fn a_measurement_has_figures_an_interval_log_and_equal_counts() {
         figures.counts.offered,
         figures.kinds.values().map(|kind| kind.offered).sum::<u64>()
     );
+    // Both sides were looked at when the measured time began, in its middle and at its end.
+    for used in [trial.generator, trial.server.unwrap()] {
+        let looked = [used.memory[0], used.memory_halfway.unwrap(), used.memory[1]];
+        assert!(looked.iter().all(|memory| *memory > 0), "{used:?}");
+    }
     let record = log::read(&measured.log.unwrap()).unwrap();
     let total = record.total();
     assert_eq!(figures.counts.right, total.response.len());
@@ -595,6 +600,10 @@ fn pipelined_questions_are_answered_in_order_as_the_node_answers() {
         "{said}"
     );
     assert!(answers[2].contains("\"error_code\":1"), "{said}");
+    // It says that it closes where it was asked to (RFC 9112 9.6), and only there.
+    let says_close = |answer: &&str| answer.to_lowercase().contains("\r\nconnection: close\r\n");
+    let closing: Vec<bool> = answers.iter().map(|answer| says_close(&answer)).collect();
+    assert_eq!(vec![false, false, true], closing, "{said}");
 
     let mut nonsense = TcpStream::connect(serving.addr).unwrap();
     nonsense.write_all(b"NONSENSE\n\n").unwrap();

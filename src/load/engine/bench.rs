@@ -101,6 +101,7 @@ pub fn run<P: Part>(
         .unwrap_or_default()
         .as_millis() as u64;
     let mut watched = Watched::begin(pid);
+    let measuring = [manner.begin + manner.warm_up, manner.begin + duration];
     let mut collected = Collected::new(log_to, began)?;
     let (reports, kinds) = thread::scope(|scope| {
         let (send, receive) = mpsc::channel::<Record>();
@@ -121,9 +122,9 @@ pub fn run<P: Part>(
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             let now = clock.now();
+            watched.look(now, measuring);
             if now.since(told) >= Duration::from_secs(1) {
                 told = now;
-                watched.warm(manner, now);
                 let since = now.since(manner.begin + manner.warm_up);
                 let done = since.saturating_sub(manner.patience).as_secs() as u32;
                 collected.close(done)?;
@@ -222,6 +223,8 @@ pub(super) struct Watched {
     pid: Option<u32>,
     drops: BTreeMap<String, u64>,
     is_warm: bool,
+    /// Memory of both in the middle.
+    halfway: Option<(u64, Option<u64>)>,
 }
 
 impl Watched {
@@ -232,26 +235,33 @@ impl Watched {
             pid,
             drops: machine::drops(),
             is_warm: false,
+            halfway: None,
         }
     }
 
-    /// Begins anew once the warm-up is over: memory that is taken once is no growth.
-    fn warm(&mut self, manner: &Manner, now: At) {
-        if !self.is_warm && now >= manner.begin + manner.warm_up {
-            self.is_warm = true;
-            self.begin_anew();
+    /// Begins anew once the warm-up is over, since memory that is taken once is no growth, and looks once more
+    /// in the middle of what is measured.
+    pub(super) fn look(&mut self, now: At, [from, until]: [At; 2]) {
+        if now < from {
+            return;
         }
-    }
-
-    pub(super) fn begin_anew(&mut self) {
-        self.own = Usage::own().unwrap_or_default();
-        self.server = self.pid.and_then(Usage::of);
+        let own = || Usage::own().unwrap_or_default();
+        let server = || self.pid.and_then(Usage::of);
+        if !self.is_warm {
+            (self.own, self.server, self.is_warm) = (own(), server(), true);
+        } else if self.halfway.is_none() && now >= from + until.since(from) / 2 {
+            self.halfway = Some((own().memory, server().map(|usage| usage.memory)));
+        }
     }
 
     pub(super) fn end(&self, pid: Option<u32>) -> (Used, Option<Used>) {
-        let own = Usage::own().unwrap_or_default().since(&self.own);
+        let mut own = Usage::own().unwrap_or_default().since(&self.own);
+        own.memory_halfway = self.halfway.map(|(own, _)| own);
         let server = pid.and_then(Usage::of);
-        let server = server.zip(self.server).map(|(now, then)| now.since(&then));
+        let server = server.zip(self.server).map(|(now, then)| Used {
+            memory_halfway: self.halfway.and_then(|(_, server)| server),
+            ..now.since(&then)
+        });
         (own, server)
     }
 

@@ -36,6 +36,21 @@ pub struct Used {
     pub waited: f64,
     /// Octets in memory at the beginning, and at the end.
     pub memory: [u64; 2],
+    /// The same in the middle, where somebody looked: what only fills its caches grows no more after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_halfway: Option<u64>,
+}
+
+impl Used {
+    /// Adds what another process had.
+    pub fn add(&mut self, other: &Used) {
+        self.cpu += other.cpu;
+        self.waited += other.waited;
+        self.memory[0] += other.memory[0];
+        self.memory[1] += other.memory[1];
+        let halves = self.memory_halfway.zip(other.memory_halfway);
+        self.memory_halfway = halves.map(|(own, others)| own + others);
+    }
 }
 
 impl Usage {
@@ -76,6 +91,7 @@ impl Usage {
             cpu: self.cpu.saturating_sub(then.cpu).as_secs_f64(),
             waited: self.waited.saturating_sub(then.waited).as_secs_f64(),
             memory: [then.memory, self.memory],
+            memory_halfway: None,
         }
     }
 }

@@ -126,13 +126,16 @@ pub fn run(
         let collected = match &mut collected {
             Some(collected) => collected,
             None => {
-                watched.iter_mut().for_each(Watched::begin_anew);
                 let at = clock.calendar + Duration::from_nanos(begin.as_nanos());
                 let at = at.duration_since(UNIX_EPOCH).unwrap_or_default();
                 began = at.as_millis() as u64;
                 collected.insert(Collected::new(log_to, began)?)
             }
         };
+        let measuring = [begin, begin + users.duration];
+        watched
+            .iter_mut()
+            .for_each(|watched| watched.look(now, measuring));
         if now.since(told_at) >= Duration::from_millis(500) {
             told_at = now;
             collected.take(&world.taken());
@@ -226,13 +229,8 @@ fn plan_threads(plan: &Plan) -> f64 {
 }
 
 fn summed(all: &[Used]) -> Used {
-    let mut sum = Used::default();
-    for one in all {
-        sum.cpu += one.cpu;
-        sum.waited += one.waited;
-        sum.memory[0] += one.memory[0];
-        sum.memory[1] += one.memory[1];
-    }
+    let mut sum = all.first().copied().unwrap_or_default();
+    all.iter().skip(1).for_each(|one| sum.add(one));
     sum
 }
 

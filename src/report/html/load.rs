@@ -164,9 +164,12 @@ fn measured(trial: &Trial, figures: &Figures) -> String {
     for (name, used) in used {
         if let Some(used) = used {
             let mega = |octets: u64| octets as f64 / f64::from(1 << 20);
+            let halfway = used.memory_halfway.map_or(String::new(), |octets| {
+                format!("{:.1} MiB halfway, ", mega(octets))
+            });
             let _ = writeln!(
                 text,
-                "<p class=\"note\">{name}: {:.2} cores busy, {:.1} % of the time waiting for one; memory {:.1} MiB, then {:.1} MiB</p>",
+                "<p class=\"note\">{name}: {:.2} cores busy, {:.1} % of the time waiting for one; memory {:.1} MiB, {halfway}then {:.1} MiB</p>",
                 used.cpu / figures.seconds.max(1e-9),
                 100.0 * used.waited / figures.seconds.max(1e-9),
                 mega(used.memory[0]),

@@ -18,7 +18,7 @@ Pairs, all of them by default:
   client      CPU that bench takes to ask, and how late it asks; CPU of wrk, and pauses of the machine
   calls       calls from bench to serve; from SIPp to SIPp
 
-PEERPROOF names the program [default: target/release/peerproof, built if it is missing]
+PEERPROOF names the program [default: target/release/peerproof, built with the feature mimalloc]
 TEXT
 }
 set -eu
@@ -47,7 +47,7 @@ for pair in "$@"; do
     esac
 done
 peerproof=${PEERPROOF:-target/release/peerproof}
-[ -x "$peerproof" ] || cargo build --release
+[ -n "${PEERPROOF:-}" ] || cargo build --release --features mimalloc
 command -v taskset >/dev/null || { echo "taskset is missing: it is part of util-linux" >&2 && exit 1; }
 
 cores=$(nproc)

@@ -31,7 +31,7 @@ bench_keeps() {
     rm -rf "$out/bench"
     "$peerproof" bench callflow --mix piece=100 --rate "$1" --duration "${seconds}s" --warm-up 500ms --connections 1 \
         --contents 1 --size 64KiB --piece 16KiB --server-cores "$server" --cores "$client" --objective 0 \
-        --allowed-lag 1s --allowed-busy 100 --allowed-starvation 100 --out "$out/bench" >"$out/bench.log" 2>&1 9>&- || return 1
+        --limit 500ms --allowed-lag 500ms --allowed-busy 100 --allowed-starvation 100 --out "$out/bench" >"$out/bench.log" 2>&1 9>&- || return 1
     told=$(values "$out/bench/bench.json" server.cpu generator.cpu figures.counts.offered |
         awk '{ print $1 * 1e6 / $3, $2 * 1e6 / $3 }')
 }

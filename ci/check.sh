@@ -54,6 +54,9 @@ esac
 say "what the consumers of reports make of them"
 ci/reports.sh "$out/memory"
 
+say "the action, carried out as by a runner"
+ci/action/try.sh
+
 say "files that other programs read"
 ci/files.sh
 

@@ -1,87 +1,9 @@
 #!/bin/sh
-# Our own nodes as guests in containers: the tests of suites/selftest/containers.rs, with an engine for certain. Uses the
-# engine that answers, at DOCKER_HOST if that is set. Where there is none, root on Debian gets one: docker.io is
-# installed, started with a data folder of its own and without any network, stopped, and taken away again, packages
-# included (KEEP=1 leaves those). Usage: ci/containers.sh
+# Our own nodes as guests in containers: the tests of suites/selftest/containers.rs, with an engine for certain, as
+# ci/engine.sh gets it (KEEP=1 leaves its packages). Usage: ci/containers.sh
 set -eu
 cd "$(dirname "$0")/.."
-
-say() { printf '\n== %s\n' "$*"; }
-
-packages() { dpkg-query --show --showformat '${Package}\n' | sort; }
-
-root=
-engine=
-policy=
-before=
-
-clean_up() {
-    status=$?
-    trap - EXIT INT TERM
-    if [ -n "$engine" ]; then
-        say "stopping the engine"
-        kill "$engine" 2>/dev/null || true
-        wait "$engine" 2>/dev/null || true
-        # What it left mounted under its own folder.
-        awk -v root="$root/" 'index($2, root) == 1 { print $2 }' /proc/mounts | sort -r | xargs -r umount || true
-    fi
-    if [ -n "$before" ] && [ -z "${KEEP:-}" ]; then
-        say "removing what was installed"
-        packages > "$root/after"
-        comm -13 "$before" "$root/after" |
-            DEBIAN_FRONTEND=noninteractive xargs -r apt-get purge --yes > "$root/purged" 2>&1 ||
-            { tail -5 "$root/purged"; echo "NOT DONE: the packages stay"; }
-    fi
-    if [ -n "$policy" ]; then rm -f /usr/sbin/policy-rc.d; fi
-    if [ -n "$root" ]; then
-        for folder in /etc/docker /run/docker; do
-            if ! grep -qx "$folder" "$root/folders"; then rm -rf "$folder"; fi
-        done
-        rm -rf "$root"
-    fi
-    exit "$status"
-}
-
-if [ -n "${DOCKER_HOST:-}" ]; then
-    say "the engine at $DOCKER_HOST"
-elif docker version > /dev/null 2>&1; then
-    say "the engine that runs"
-elif [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
-    say "NOT DONE: no container engine answers, and only root on Debian is given one"
-    exit 1
-else
-    root=$(mktemp -d)
-    ls -d /etc/docker /run/docker > "$root/folders" 2>/dev/null || true
-    trap clean_up EXIT INT TERM
-    if ! command -v dockerd > /dev/null; then
-        say "installing an engine"
-        # Installed, not started: it is started below, on its own.
-        if [ ! -e /usr/sbin/policy-rc.d ]; then
-            policy=yes
-            printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
-            chmod +x /usr/sbin/policy-rc.d
-        fi
-        before=$root/before
-        packages > "$before"
-        { apt-get update && apt-get install --yes --no-install-recommends docker.io; } > "$root/installed" 2>&1 ||
-            { tail -5 "$root/installed"; exit 1; }
-    fi
-    say "starting an engine"
-    export DOCKER_HOST="unix://$root/docker.sock"
-    dockerd --host "$DOCKER_HOST" --data-root "$root/data" --exec-root "$root/exec" --pidfile "$root/pid" \
-        --bridge none --iptables=false --ip-forward=false --ip-masq=false > "$root/log" 2>&1 &
-    engine=$!
-    tries=0
-    until docker version > /dev/null 2>&1; do
-        tries=$((tries + 1))
-        if [ "$tries" -gt 60 ] || ! kill -0 "$engine" 2>/dev/null; then
-            say "NOT DONE: the engine does not start"
-            tail -20 "$root/log"
-            exit 1
-        fi
-        sleep 0.5
-    done
-fi
+. ci/engine.sh
 
 say "guests in containers"
 CONTAINERS=required cargo test --all-features --test containers -- --nocapture

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 skip() { echo "SKIPPED: $1 is not installed, so $2"; }
 
-for script in ci/*.sh ci/interop/*.sh ci/peers/*.sh ci/kubernetes/*.sh ci/action/run.sh .ci/run; do
+for script in ci/*.sh ci/interop/*.sh ci/peers/*.sh ci/kubernetes/*.sh ci/action/*.sh .ci/run; do
   case $(head -n 1 "$script") in
     *bash) bash -n "$script" ;;
     *) sh -n "$script" ;;
@@ -104,7 +104,7 @@ else
 fi
 
 if command -v shellcheck >/dev/null 2>&1; then
-  shellcheck ci/*.sh ci/interop/*.sh ci/peers/*.sh ci/kubernetes/*.sh ci/action/run.sh .ci/run
+  shellcheck ci/*.sh ci/interop/*.sh ci/peers/*.sh ci/kubernetes/*.sh ci/action/*.sh .ci/run
 else
   skip shellcheck "the scripts were checked for syntax only"
 fi

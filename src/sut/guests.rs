@@ -1,9 +1,10 @@
 //! The guests of a run: started when a scenario needs them, told where everybody is, pushed, watched and stopped.
-//! Nothing here waits, so that our own nodes can answer a guest that is just starting.
+//! Nothing here waits but for a reset, so that our own nodes can answer a guest that is just starting.
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
+    io::{self, ErrorKind},
     net::{IpAddr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     sync::{
@@ -119,6 +120,8 @@ pub enum News {
 /// How often in a row a guest that was ready before may fail to be.
 const MISSES: u32 = 3;
 const PROBE: Duration = Duration::from_millis(50);
+/// How soon one that is not there yet is looked for again.
+const AGAIN: Duration = Duration::from_millis(50);
 /// How long a reset hook may take.
 const RESET: Duration = Duration::from_secs(30);
 
@@ -355,7 +358,7 @@ impl Guests {
             .and_then(|node| node.ports);
         let control = control_addr(first.ip, ports);
         told.0.insert("CONTROL".to_owned(), control.to_string());
-        let listeners = own
+        let listeners: Vec<Listener> = own
             .iter()
             .flat_map(|setup| setup.listeners.clone())
             .collect();
@@ -375,7 +378,7 @@ impl Guests {
         }
         state.running.remove(&guest.name);
         let is_reset = match &guest.way {
-            Way::Address { .. } => reset(guest, guest.trigger.as_ref(), &told, &self.stop)?,
+            Way::Address { .. } => self.reset_in_time(guest, &told, &listeners)?,
             Way::Command(_) | Way::Image(_) => true,
         };
         let body: Option<Box<dyn Body>> = match &guest.way {
@@ -415,6 +418,30 @@ impl Guests {
         };
         state.running.insert(guest.name.clone(), running);
         Ok(())
+    }
+
+    /// Resets a guest that runs already. It may have been started a moment ago, and then has as long to be there as one
+    /// that we start.
+    fn reset_in_time(
+        &self,
+        guest: &Guest,
+        told: &Told,
+        listeners: &[Listener],
+    ) -> io::Result<bool> {
+        let since = Instant::now();
+        let is_early =
+            || since.elapsed() < guest.ready_within && !self.stop.load(Ordering::Relaxed);
+        loop {
+            match reset(guest, guest.trigger.as_ref(), told, &self.stop) {
+                Err(error)
+                    if (error.kind() == ErrorKind::NotConnected || deaf(listeners).is_some())
+                        && is_early() =>
+                {
+                    thread::sleep(AGAIN);
+                }
+                done => return done,
+            }
+        }
     }
 
     /// Whether all guests of a topology are ready; asked again and again.
@@ -647,7 +674,7 @@ impl Drop for Guests {
 }
 
 /// Makes a guest that is there already forget what it learnt, and tells it anew: by its hook, or else by an order. False
-/// if there is no way to.
+/// if there is no way to; an error that it is not connected if nobody answers.
 fn reset(
     guest: &Guest,
     trigger: Option<&Trigger>,
@@ -673,7 +700,10 @@ fn reset(
         Pushed::Unsupported => Ok(false),
         // One that stands still or is gone shows it in the scenario, where it can be judged.
         Pushed::Unanswered(_) if !matches!(guest.way, Way::Address { .. }) => Ok(true),
-        Pushed::Unanswered(why) => Err(io::Error::other(format!("the order \"reset\": {why}"))),
+        Pushed::Unanswered(why) => Err(io::Error::new(
+            ErrorKind::NotConnected,
+            format!("the order \"reset\": {why}"),
+        )),
         Pushed::Failed(why) => Err(io::Error::other(format!(
             "the order \"reset\": {why} (501, or of a command 127, says that it does not do that)"
         ))),
@@ -749,13 +779,7 @@ impl Running {
             self.line = line;
             return Ok(true);
         }
-        let deaf = || {
-            let mut streams = self
-                .listeners
-                .iter()
-                .filter(|l| l.transport != ListenTransport::Udp);
-            streams.find(|listener| !takes_connections(listener.addr))
-        };
+        let deaf = || deaf(&self.listeners);
         if guest.ready == Ready::Probe && deaf().is_none() {
             return Ok(true);
         }
@@ -810,6 +834,14 @@ fn prefix(guest: &Guest, node: &str) -> String {
         1 => String::new(),
         _ => format!("{}_", variable_name(node)),
     }
+}
+
+/// A listener that ought to take connections and does not.
+fn deaf(listeners: &[Listener]) -> Option<&Listener> {
+    let mut streams = listeners
+        .iter()
+        .filter(|l| l.transport != ListenTransport::Udp);
+    streams.find(|listener| !takes_connections(listener.addr))
 }
 
 fn takes_connections(addr: SocketAddr) -> bool {

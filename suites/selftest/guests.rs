@@ -7,7 +7,7 @@ mod folder;
 use std::{
     env, fs,
     io::{BufRead, BufReader, Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     path::Path,
     process::{Command as Process, Stdio},
     thread,
@@ -170,6 +170,44 @@ fn a_guest_that_outlives_a_scenario_is_told_anew() {
         );
         node.stop();
     }
+}
+
+/// As where a pipeline starts it in the background and goes on.
+#[test]
+fn a_guest_that_runs_already_may_be_still_starting() {
+    let (control, folder) = ("127.204.9.9:9000", Folder::new("still-starting"));
+    let place = ["--network", "204"];
+    let guest = format!(
+        "name = \"late\"\nroles = [\"tracker\"]\n[claims]\narchitectures = [\"registered\"]\n\
+         features = [\"tls\"]\n[[guest]]\nname = \"tracker\"\naddress = \"127.204.113.40\"\ntrigger = {{ post = \"http://{control}/\" }}\n"
+    );
+    fs::write(folder.path().join("sut.toml"), guest).unwrap();
+    let there_is_nobody_yet = TcpListener::bind(control).unwrap();
+    let run = Process::new(env!("CARGO_BIN_EXE_peerproof"))
+        .current_dir(folder.path())
+        .args([
+            "run",
+            "common/tracker-protocol/answers-error-2-to-another-version@ut.ims.ims#0",
+        ])
+        .args(["--sut", "sut.toml", "--out", "run"])
+        .args(place)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let run = thread::spawn(move || {
+        let run = run.wait_with_output().unwrap();
+        // Nobody is waited for who will not come.
+        let _ = TcpStream::connect(control);
+        run
+    });
+    drop(there_is_nobody_yet.accept().unwrap());
+    drop(there_is_nobody_yet);
+    let node = Node::start("tracker", &[&place[..], &["--control", control]].concat());
+    let run = run.join().unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert_eq!(Some(0), run.status.code(), "{said}");
+    node.stop();
 }
 
 /// An HSS that nothing can reset remembers who registered in an earlier run, and is right to.

@@ -30,7 +30,7 @@ impl Followed {
     pub fn met_at(&self) -> Vec<Option<usize>> {
         self.outcomes
             .iter()
-            .map(|outcome| outcome.events.first().copied())
+            .map(|outcome| outcome.met.first().copied())
             .collect()
     }
 
@@ -116,7 +116,7 @@ pub fn findings(
     let violated =
         pairs().filter(|(step, outcome)| outcome.state == StepState::Violated && !is_open(step));
     let mut findings: Vec<Finding> = violated
-        .filter_map(|(step, outcome)| violation(case, step, outcome))
+        .flat_map(|(step, outcome)| violations(case, step, outcome))
         .collect();
     let root = pairs().find(|(_, outcome)| {
         use StepState::{Impossible, Late, NotReached, Unmet};
@@ -142,8 +142,21 @@ pub fn findings(
     findings
 }
 
-fn violation(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Option<Finding> {
-    let event = *outcome.events.last()?;
+/// Each message that broke the step. What a reference does after the first of them follows from that.
+fn violations(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Vec<Finding> {
+    let broken = outcome.broken.iter();
+    let mut found: Vec<Finding> = broken
+        .filter_map(|&event| violation(case, step, outcome, event))
+        .collect();
+    let mut place = 0;
+    found.retain(|finding| {
+        place += 1;
+        place == 1 || finding.blame == Blame::Sut
+    });
+    found
+}
+
+fn violation(case: &Case<'_>, step: &Step, outcome: &StepOutcome, event: usize) -> Option<Finding> {
     let frame = case.evidence.trace.events.get(event)?.frame()?;
     let actual = format!(
         "{} → {} on {}: {}",
@@ -172,11 +185,7 @@ fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
     let trace = case.evidence.trace;
     let shown = match &outcome.nearest {
         Some(near) => near.event,
-        None => outcome
-            .events
-            .first()
-            .copied()
-            .unwrap_or(trace.events.len()),
+        None => outcome.met.first().copied().unwrap_or(trace.events.len()),
     };
     let actual = match (&outcome.nearest, outcome.state) {
         (_, StepState::Late) => {

@@ -561,6 +561,36 @@ fn runs_over_sockets_at_the_same_time_leave_each_other_alone() {
 }
 
 #[test]
+fn runs_that_share_nothing_are_not_compared() {
+    let folder = Folder::new("compared");
+    let play = |name: &str, selector: &str, deviation: &[&str]| {
+        let out = folder.path().join(name);
+        let mut command = peerproof();
+        command.args(["run", selector]).args(deviation);
+        command.arg("--out").arg(&out).output().unwrap();
+        out
+    };
+    let broken = ["--deviation", "ue-skips-p-cscf"];
+    let failing = "registered/step-3-piece-request/asks-through-the-p-cscf";
+    let one = play("one", "common/registration/refuses-a-wrong-answer", &[]);
+    let other = play("other", failing, &broken);
+    let whole = play("whole", failing, &[]);
+    let compare = |before: &Path, after: &Path, code: i32| {
+        said(
+            peerproof()
+                .arg("compare")
+                .args([before, after])
+                .assert()
+                .code(code),
+        )
+    };
+    let told = compare(&one, &other, 2);
+    assert!(told.contains("no instance in common"), "{told}");
+    assert!(!told.contains("newly failing"), "{told}");
+    assert!(compare(&whole, &other, 1).contains("1 newly failing"));
+}
+
+#[test]
 fn lists_are_read_by_machines() {
     let list = said(
         peerproof()

@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, fmt::Write};
 use super::{badge, escape, picture, sign};
 use crate::{
     judge::Blame,
+    node::deviation::Deviation,
     report::{
         FindingRow, Folder, InstanceResult, LedgerRow, Outcome,
         decode::{decode, raw},
@@ -68,6 +69,15 @@ impl<'a> Pages<'a> {
             "<dl><dt>clause</dt><dd>{clause}</dd><dt>purpose</dt><dd>{}</dd>",
             escape(&instance.purpose)
         );
+        if let Some(name) = &instance.deviation {
+            let summary = Deviation::named(name).map_or("", |deviation| deviation.summary);
+            let _ = writeln!(
+                text,
+                "<dt>rule broken</dt><dd><code>{}</code><br>{}</dd>",
+                escape(name),
+                escape(summary)
+            );
+        }
         if let Some(reason) = &instance.reason {
             let _ = writeln!(text, "<dt>reason</dt><dd>{}</dd>", escape(reason));
         }

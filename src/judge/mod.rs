@@ -107,7 +107,7 @@ pub struct Judgement {
 pub struct Missing {
     /// The step that expected it.
     pub step: usize,
-    /// Who ought to have sent it, if the step names anybody; the first where it names several.
+    /// Who ought to have sent it, if the step names just one; several stand in the words.
     pub from: Option<String>,
     pub to: Option<String>,
     pub on: Option<RefPoint>,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Blame, Case, Finding, Missing, Verdict};
 use crate::{
     spec::Strength,
-    suite::{Context, Follower, Step, StepOutcome, StepState, Verb, View},
+    suite::{Context, Follower, Near, Step, StepOutcome, StepState, Verb, View},
     trace::{Event, Trace},
     wire::frame::Party,
 };
@@ -47,8 +47,8 @@ impl Followed {
             let pattern = &expect.pattern;
             Some(Missing {
                 step: outcome.index,
-                from: pattern.from.first().cloned(),
-                to: pattern.to.first().cloned(),
+                from: only(&pattern.from),
+                to: only(&pattern.to),
                 on: pattern.on.first().copied(),
                 words: outcome.words.clone(),
                 before: belongs_before(trace, outcome, expect.within),
@@ -72,6 +72,14 @@ impl Followed {
         let mut names: Vec<String> = named.collect();
         names.dedup();
         names
+    }
+}
+
+/// The name, if there is just one.
+fn only(names: &[String]) -> Option<String> {
+    match names {
+        [one] => Some(one.clone()),
+        _ => None,
     }
 }
 
@@ -158,8 +166,12 @@ fn violations(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Vec<Findin
 
 fn violation(case: &Case<'_>, step: &Step, outcome: &StepOutcome, event: usize) -> Option<Finding> {
     let frame = case.evidence.trace.events.get(event)?.frame()?;
+    let surplus = match &step.verb {
+        Verb::Expect(_) => ", one too many",
+        _ => "",
+    };
     let actual = format!(
-        "{} → {} on {}: {}",
+        "{} → {} on {}: {}{surplus}",
         frame.from,
         frame.to,
         frame.on,
@@ -200,23 +212,7 @@ fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
             _ => "it could not be made to".to_owned(),
         },
         (_, StepState::NotReached) => "the run ended before".to_owned(),
-        (Some(near), _) => {
-            let d = &near.difference;
-            let from = trace.events.get(near.event).and_then(|event| event.frame());
-            let hop = from.map(|f| format!("{} → {} on {}: ", f.from, f.to, f.on));
-            // `no value with …` is a test, not a value.
-            let not = match d.expected.starts_with("no ") {
-                true => "expected",
-                false => "not",
-            };
-            format!(
-                "{}{} {}, {not} {}",
-                hop.unwrap_or_default(),
-                d.field,
-                d.actual,
-                d.expected
-            )
-        }
+        (Some(near), _) => differing(trace, near),
         (None, _) => "nothing of the kind".to_owned(),
     };
     let party = responsible(case, step, shown);
@@ -251,6 +247,33 @@ fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
         events: shown..shown + 1,
     })
 }
+
+/// How the nearest message differs: `hss → s-cscf on Cx: Result-Code 5012, not 2001`.
+fn differing(trace: &Trace, near: &Near) -> String {
+    let d = &near.difference;
+    let frame = trace.events.get(near.event).and_then(Event::frame);
+    let hop = frame.map(|f| format!("{} → {} on {}: ", f.from, f.to, f.on));
+    let hop = hop.unwrap_or_default();
+    match (d.field.as_str(), frame) {
+        ("to", Some(frame)) => format!("{hop}{}, not to {}", View::new(frame).title(), d.expected),
+        _ => {
+            // What is a test rather than a value reads badly behind "not".
+            let is_test = TESTS.iter().any(|test| d.expected.starts_with(test));
+            let not = if is_test { "expected" } else { "not" };
+            format!("{hop}{} {}, {not} {}", d.field, d.actual, d.expected)
+        }
+    }
+}
+
+/// How the words of tests begin that are no values.
+const TESTS: &[&str] = &[
+    "a value",
+    "at least ",
+    "at most ",
+    "fewer than ",
+    "none",
+    "not ",
+];
 
 /// Whose turn it was.
 fn responsible(case: &Case<'_>, step: &Step, shown: usize) -> Option<Party> {

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     context::Context,
-    pattern::{Difference, Pattern},
+    pattern::Difference,
     scenario::{Except, Expect, Never, Step, Verb},
     template::{Lookup, fill_known},
     view::View,
@@ -541,16 +541,7 @@ fn no_outcome(expect: &Expect, view: &View, values: &Values<'_>) -> Option<Diffe
     let words: Vec<_> = expect.outcomes.iter().map(|o| o.to_string()).collect();
     let mut fields = expect.outcomes.iter().flat_map(|outcome| &outcome.fields);
     let differs = fields.find(|field| !field.holds(view, values))?;
-    let actual = view.get(differs.layer, &differs.key).unwrap_or_default();
-    Some(Difference {
-        field: differs.name(),
-        expected: words.join(", or "),
-        actual: match actual.is_empty() {
-            true => "none".to_owned(),
-            false => actual.join(", "),
-        },
-        score: Pattern::WHOLE,
-    })
+    Some(differs.difference(view, words.join(", or ")))
 }
 
 /// How long silence is watched once everything was met.

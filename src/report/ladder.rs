@@ -252,8 +252,9 @@ impl Ladder {
                     used[arrow.to] = true;
                 }
                 Row::Ghost(ghost) => {
-                    used[ghost.from] = true;
-                    used[ghost.to] = true;
+                    for lane in [ghost.from, ghost.to].into_iter().flatten() {
+                        used[lane] = true;
+                    }
                 }
                 Row::Remark { lane, .. } => used[*lane] = true,
                 Row::Band { .. } => {}
@@ -267,8 +268,8 @@ impl Ladder {
                     arrow.to = place(arrow.to);
                 }
                 Row::Ghost(ghost) => {
-                    ghost.from = place(ghost.from);
-                    ghost.to = place(ghost.to);
+                    ghost.from = ghost.from.map(place);
+                    ghost.to = ghost.to.map(place);
                 }
                 Row::Remark { lane, .. } => *lane = place(*lane),
                 Row::Band { .. } => {}
@@ -577,10 +578,16 @@ impl<'a> Canvas<'a> {
             false => (MARGIN, TAIL),
         };
         let pitch = wanted(ladder).min(room(margin + tail)).max(NARROWEST);
-        // Few lanes leave little room for what bands say: then the picture goes on to the right of them.
+        // Few lanes leave little room for what bands and open lines say: then the picture goes on to the right.
         let bands = ladder.rows.iter().map(|row| match row {
             Row::Band { text, .. } => text.chars().count() + 10,
-            Row::Arrow(_) | Row::Ghost(_) | Row::Remark { .. } => 0,
+            Row::Ghost(ghost) => match (ghost.from, ghost.to) {
+                (Some(lane), None) | (None, Some(lane)) => {
+                    margin + lane * pitch + ghost.label.chars().count() + 8
+                }
+                _ => 0,
+            },
+            Row::Arrow(_) | Row::Remark { .. } => 0,
         });
         let bands = bands.max().unwrap_or(0);
         let bands = bands.min(look.width.saturating_sub(right));
@@ -663,24 +670,48 @@ impl<'a> Canvas<'a> {
     /// A broken line with an open head: nothing came along it.
     fn ghost(&self, ghost: &Ghost) -> String {
         let mut line = self.bare();
-        let (a, b) = (self.column(ghost.from), self.column(ghost.to));
         let label = self.plain(&ghost.label);
-        if a == b {
-            // Of one party nothing is known: the line ends in the open.
-            let (shaft, head) = (self.ink.band, self.ink.ghost_right);
-            let label = format!("{shaft}{shaft}{head} {label} ");
-            write_over(&mut line, a + 1, &self.cut(&label, self.lines - a - 2));
-        } else {
-            let (left, right) = (a.min(b), a.max(b));
-            line[left + 1..right].fill(self.ink.band);
-            let (end, head) = match a < b {
-                true => (right - 1, self.ink.ghost_right),
-                false => (left + 1, self.ink.ghost_left),
-            };
-            line[end] = head;
-            // Where it is tight, the line alone has to do.
-            if let Some(room) = (right - left).checked_sub(6) {
-                write_over(&mut line, left + 3, &self.cut(&label, room + 1));
+        match (ghost.from, ghost.to) {
+            (Some(from), Some(to)) if from != to => {
+                let (a, b) = (self.column(from), self.column(to));
+                let (left, right) = (a.min(b), a.max(b));
+                line[left + 1..right].fill(self.ink.band);
+                let (end, head) = match a < b {
+                    true => (right - 1, self.ink.ghost_right),
+                    false => (left + 1, self.ink.ghost_left),
+                };
+                line[end] = head;
+                // Where it is tight, the line alone has to do.
+                if let Some(room) = (right - left).checked_sub(6) {
+                    write_over(&mut line, left + 3, &self.cut(&label, room + 1));
+                }
+            }
+            // One party may be one of several: the line begins or ends in the open, on the right if there is room.
+            (from, to) => {
+                let lane = self.column(from.or(to).unwrap_or_default());
+                let (before, behind) = (lane.saturating_sub(1), self.lines - lane - 2);
+                let shaft = String::from_iter([self.ink.band; 2]);
+                let is_behind = behind >= before || behind >= label.chars().count() + 5;
+                let goes_right = from.is_some() == is_behind;
+                let head = match goes_right {
+                    true => self.ink.ghost_right,
+                    false => self.ink.ghost_left,
+                };
+                let stub = match goes_right {
+                    true => format!("{shaft}{head}"),
+                    false => format!("{head}{shaft}"),
+                };
+                if is_behind {
+                    write_over(
+                        &mut line,
+                        lane + 1,
+                        &self.cut(&format!("{stub} {label} "), behind),
+                    );
+                } else {
+                    let label = self.cut(&label, before.saturating_sub(stub.chars().count() + 2));
+                    let text = format!(" {label} {stub}");
+                    write_over(&mut line, lane - text.chars().count(), &text);
+                }
             }
         }
         let mark = match ghost.failing {
@@ -802,7 +833,8 @@ fn wanted(ladder: &Ladder) -> usize {
         }
         Row::Ghost(ghost) => {
             let length = ghost.label.chars().count() + 6;
-            Some(length.div_ceil(ghost.from.abs_diff(ghost.to).max(1)))
+            let (from, to) = ghost.from.zip(ghost.to)?;
+            Some(length.div_ceil(from.abs_diff(to).max(1)))
         }
         Row::Band { .. } | Row::Remark { .. } => None,
     });
@@ -891,8 +923,8 @@ mod tests {
                         };
                         let ghost = Row::Ghost(Ghost {
                             before: 12_346,
-                            from: 0,
-                            to,
+                            from: Some(0),
+                            to: Some(to).filter(|to| to % 3 > 0),
                             on: Some(RefPoint::Dedicated),
                             label: "POST /ppstp, STAT_REPORT".to_owned(),
                             failing: false,

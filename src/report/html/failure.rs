@@ -300,7 +300,9 @@ fn seen(ladder: &Ladder, target: &dyn Fn(usize) -> Option<String>) -> String {
     // What was expected instead of a message stands right behind that.
     let is_instead = |place: usize, ghost: &Ghost| match place.checked_sub(1) {
         Some(before) => matches!(&ladder.rows[before], Row::Arrow(arrow)
-            if arrow.failing && (arrow.from, arrow.to) == (ghost.from, ghost.to)),
+            if arrow.failing
+                && ghost.from.is_none_or(|from| from == arrow.from)
+                && ghost.to.is_none_or(|to| to == arrow.to)),
         None => false,
     };
     let rows = ladder.rows.iter().enumerate();
@@ -321,13 +323,15 @@ fn seen(ladder: &Ladder, target: &dyn Fn(usize) -> Option<String>) -> String {
         }
         Row::Ghost(ghost) if ghost.failing && !is_instead(place, ghost) => {
             let label = escape(&ghost.label);
-            Some(match ghost.from == ghost.to {
-                true => format!("{label}, of {}: never came", lane(ghost.from)),
-                false => format!(
-                    "{} → {}: {label}, never came",
-                    lane(ghost.from),
-                    lane(ghost.to)
-                ),
+            Some(match (ghost.from, ghost.to) {
+                (Some(from), Some(to)) => {
+                    format!("{} → {}: {label}, never came", lane(from), lane(to))
+                }
+                (Some(from), None) => format!("from {}: {label}, never came", lane(from)),
+                (None, to) => {
+                    let to = to.map(lane).unwrap_or_default();
+                    format!("to {to}: {label}, never came")
+                }
             })
         }
         _ => None,

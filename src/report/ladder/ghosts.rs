@@ -9,10 +9,11 @@ use crate::{spec::RefPoint, time::At, wire::frame::Frame};
 pub struct Ghost {
     /// The event before which it was expected.
     pub before: usize,
-    /// The same as `to` if only one of them is known.
-    pub from: usize,
-    pub to: usize,
+    /// Who ought to have sent it; `None` where it may be one of several, or anybody. One of both is known.
+    pub from: Option<usize>,
+    pub to: Option<usize>,
     pub on: Option<RefPoint>,
+    /// With those it may have come from or gone to, where they are several: `GET to es-1 or os-1`.
     pub label: String,
     /// The verdict rests on it.
     pub failing: bool,
@@ -30,8 +31,7 @@ impl Rows {
         rows.into_iter().map(|(_, row)| row).collect()
     }
 
-    /// The messages that were expected before `event` and never came. Where only one party is known it stands for
-    /// both, where none is it is a band.
+    /// The messages that were expected before `event` and never came. Where no party is known it is a band.
     pub(super) fn expect(
         &mut self,
         event: usize,
@@ -49,8 +49,8 @@ impl Rows {
             };
             self.open.clear();
             let (from, to) = (place(&missing.from), place(&missing.to));
-            match (from.or(to), to.or(from)) {
-                (Some(from), Some(to)) => {
+            match (from, to) {
+                (Some(_), _) | (_, Some(_)) => {
                     if let Some(arrow) = instead.and_then(|frame| self.in_the_air(frame)) {
                         self.instead.push((self.done.len(), arrow));
                     }
@@ -59,11 +59,11 @@ impl Rows {
                         from,
                         to,
                         on: missing.on,
-                        label: in_short(&missing.words),
+                        label: named(&missing.words),
                         failing: step.failing,
                     }));
                 }
-                _ => {
+                (None, None) => {
                     let at = self.last_moment();
                     self.band(at, format!("missing: {}", missing.words), self.part);
                 }
@@ -89,10 +89,35 @@ impl Rows {
     }
 }
 
+/// The same as [`in_short`], with the parties of which there are several: an arrow can lead to one only.
+fn named(words: &str) -> String {
+    let mut text = in_short(words);
+    let hop = words
+        .split_once(": ")
+        .and_then(|(hop, _)| hop.split_once(" → "));
+    if let Some((from, rest)) = hop {
+        let to = rest.split(" on ").next().unwrap_or(rest);
+        let to = to.split(" (").next().unwrap_or(to);
+        for (names, word) in [(from, "from"), (to, "to")] {
+            if names.contains(" or ") {
+                text = format!("{text} {word} {names}");
+            }
+        }
+    }
+    text
+}
+
 /// What is expected, without the hop, the tests of fields and the time: `INVITE`.
 pub fn in_short(words: &str) -> String {
     let what = words.split_once(": ").map_or(words, |(_, what)| what);
-    let ends = [" a match of ", " with ", ", with ", " within ", ", "];
+    let ends = [
+        " matching ",
+        " containing ",
+        " not containing ",
+        " with ",
+        " within ",
+        ", ",
+    ];
     let end = ends.iter().filter_map(|end| what.find(end)).min();
     what[..end.unwrap_or(what.len())].to_owned()
 }
@@ -133,6 +158,50 @@ mod tests {
 ");
         let ladder = Ladder::of(&journey(), &[expected(None)], &|_| false);
         assert!(ladder.text(look).contains("│╌╌▷ INVITE"));
+    }
+
+    #[test]
+    fn one_of_several_parties_is_named_and_drawn_towards_none_of_them() {
+        let expected = |from: Option<&str>, to: Option<&str>, words: &str| Caption {
+            missing: Some(MissingRow {
+                from: from.map(str::to_owned),
+                to: to.map(str::to_owned),
+                on: Some(RefPoint::Gm),
+                words: words.to_owned(),
+                before: 5,
+            }),
+            ..own("")
+        };
+        let steps = [
+            expected(
+                Some("ue-a"),
+                None,
+                "ue-a → es-1 or os-1 on Data: GET with http path /x within 2 s",
+            ),
+            expected(
+                None,
+                Some("tracker"),
+                "es-1 or os-1 → tracker (tls): POST within 2 s",
+            ),
+            expected(
+                None,
+                Some("es-1"),
+                "anybody → es-1: an answer to INVITE, with sip status 200 within 2 s",
+            ),
+        ];
+        let ladder = Ladder::of(&journey(), &steps, &|_| false);
+        let text = ladder.text(Look {
+            width: 100,
+            charset: Charset::Unicode,
+        });
+        assert!(text.contains("│╌╌▷ GET to es-1 or os-1"), "{text}");
+        assert!(text.contains("│◁╌╌ POST from es-1 or os-1"), "{text}");
+        assert!(text.contains("│◁╌╌ an answer to INVITE"), "{text}");
+        let tight = ladder.text(Look {
+            width: 60,
+            charset: Charset::Unicode,
+        });
+        assert!(tight.contains("an answer to INVITE ╌╌▷│"), "{tight}");
     }
 
     #[test]

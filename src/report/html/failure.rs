@@ -9,7 +9,7 @@ use crate::{
     node::deviation::Deviation,
     report::{
         FindingRow, Folder, InstanceResult, LedgerRow, Outcome,
-        decode::{decode, raw},
+        decode::{decode, raw, readable},
         folder::{instance_ladder, ladder_file},
         label,
         ladder::{Arrow, Ghost, Ladder, Row},
@@ -277,9 +277,13 @@ fn opened(frame: &Frame) -> String {
             );
         }
     }
+    let (said, class) = match readable(frame, OCTETS) {
+        Some(_) => ("octets, with ↵ for CR LF", ""),
+        None => ("octets", " class=\"dump\""),
+    };
     let _ = writeln!(
         text,
-        "<details><summary>octets</summary><pre>{}</pre></details>",
+        "<details><summary>{said}</summary><pre{class}>{}</pre></details>",
         escape(&raw(frame, OCTETS))
     );
     text

@@ -210,8 +210,11 @@ fn is_another(trace: &Trace, missing: &MissingRow) -> bool {
     let Some(frame) = frame else {
         return false;
     };
-    let (came, due) = (label::of(frame).text, in_short(&missing.words));
-    match (Kind::of(&came), Kind::of(&due)) {
+    are_about_others(&label::of(frame).text, &in_short(&missing.words))
+}
+
+fn are_about_others(came: &str, due: &str) -> bool {
+    match (Kind::of(came), Kind::of(due)) {
         (Kind::Request(came), Kind::Request(due)) => came != due,
         (Kind::Answer { status, to }, Kind::Answer { to: asked, .. }) => {
             let is_to_another = to.zip(asked).is_some_and(|(to, asked)| to != asked);
@@ -311,5 +314,28 @@ mod tests {
         assert_eq!(answer(Some("206"), None), Kind::of("206 bytes 0-9/10"));
         let due = Kind::of("an answer to PUBLISH from es-1 or es-2");
         assert_eq!(answer(None, Some("PUBLISH")), due);
+    }
+    #[test]
+    fn what_came_is_wrong_only_if_it_is_of_the_kind_that_was_due() {
+        let wrong = [
+            ("404 (INVITE)", "488 to INVITE"),
+            ("404 (INVITE)", "an answer to INVITE"),
+            ("200, 3 peers", "403"),
+            ("MAA 5006", "MAA"),
+            ("POST /ppstp, FIND", "POST"),
+        ];
+        let right = [
+            ("200 (BYE)", "200 to INVITE"),
+            ("100 (INVITE)", "200 to INVITE"),
+            ("BYE", "200 to INVITE"),
+            ("200 (INVITE)", "ACK"),
+            ("LIR", "UAR"),
+        ];
+        for (came, due) in wrong {
+            assert!(!are_about_others(came, due), "{came} for {due}");
+        }
+        for (came, due) in right {
+            assert!(are_about_others(came, due), "{came} for {due}");
+        }
     }
 }

@@ -19,6 +19,7 @@ use crate::{
 };
 
 /// How instances are played.
+#[derive(Clone, Copy)]
 pub struct Player<'a> {
     pub suite: &'a Suite,
     pub field: Field,

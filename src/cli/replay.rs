@@ -96,7 +96,9 @@ impl Replay {
         } else {
             Rigour::Usual
         };
-        let recorded_deviation = report.run.deviation.as_deref().and_then(Deviation::named);
+        let broken = recorded.and_then(|recorded| recorded.deviation.as_deref());
+        let broken = broken.or(report.run.deviation.as_deref());
+        let recorded_deviation = broken.and_then(Deviation::named);
         let deviation = self.deviation.or(recorded_deviation);
         let player = player(&suite, field, rigour, casting(deviation, field)?);
         self.play(

@@ -68,9 +68,10 @@ pub struct Run {
     #[command(flatten)]
     sut: SutArgs,
 
-    /// Make the reference nodes break this rule, and judge them alone
+    /// Make the reference nodes break this rule, and judge them alone. Given several times, each scenario is played
+    /// against the first of them that it says it kills, and those that kill none are left out
     #[arg(long, value_name = "NAME", value_parser = deviation)]
-    deviation: Option<&'static Deviation>,
+    deviation: Vec<&'static Deviation>,
 
     #[command(flatten)]
     formats: Formats,
@@ -128,6 +129,7 @@ impl Run {
             ));
         }
         let chosen = self.selectors.instances(&suite, self.seed)?;
+        let chosen = self.against_deviations(chosen)?;
         if self.repeat.saturating_mul(chosen.len() as u64) > MOST_PLAYS {
             return Err(Failure::usage(format!(
                 "found {}, {} times, expected {MOST_PLAYS} plays at most: select fewer, or run again with \
@@ -152,6 +154,43 @@ impl Run {
             return Ok(Exit::Good);
         }
         self.play(&suite, &instances, profile.as_ref(), transport, ground)
+    }
+
+    /// The rule that is broken in an instance.
+    fn broken_in(&self, instance: &Instance) -> Option<&'static Deviation> {
+        match self.deviation[..] {
+            [] => None,
+            [one] => Some(one),
+            ref several => {
+                let mut several = several.iter();
+                let kills = &instance.scenario.kills;
+                several
+                    .find(|deviation| kills.iter().any(|name| name == deviation.name))
+                    .copied()
+            }
+        }
+    }
+
+    /// Of several deviations each needs a scenario of its own; what kills none of them is left out.
+    fn against_deviations(&self, mut chosen: Vec<Instance>) -> Result<Vec<Instance>, Failure> {
+        if self.deviation.len() < 2 {
+            return Ok(chosen);
+        }
+        chosen.retain(|instance| self.broken_in(instance).is_some());
+        for deviation in &self.deviation {
+            let is_this = |broken: &Deviation| broken.name == deviation.name;
+            if !chosen
+                .iter()
+                .any(|i| self.broken_in(i).is_some_and(is_this))
+            {
+                return Err(Failure::usage(format!(
+                    "found no scenario selected to play against {}, expected one that kills it and none of those given \
+                     before it: peerproof explain {} names them",
+                    deviation.name, deviation.name
+                )));
+            }
+        }
+        Ok(chosen)
     }
 
     /// What would keep this from being played, found before anything is; and where everybody is, if that is not left
@@ -211,7 +250,7 @@ impl Run {
                 "found --jobs with a guest, which can play one scenario at a time: leave it out",
             ));
         }
-        if has_guests && self.deviation.is_some() {
+        if has_guests && !self.deviation.is_empty() {
             return Err(Failure::usage(
                 "found --deviation with a guest: the guest is under test, not a reference node",
             ));
@@ -270,7 +309,7 @@ impl Run {
                 stale_waivers: profile
                     .map(|profile| stale(profile, instances, &results))
                     .unwrap_or_default(),
-                deviation: self.deviation.map(|deviation| deviation.name.to_owned()),
+                deviation: self.deviations(),
                 redacted: false,
                 interrupted: results.len() < instances.len()
                     || guests.as_ref().is_some_and(Guests::are_interrupted),
@@ -318,6 +357,11 @@ impl Run {
         Ok(Exit::of(&report))
     }
 
+    fn deviations(&self) -> Option<String> {
+        let names: Vec<&str> = self.deviation.iter().map(|d| d.name).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
+
     /// The results in the order of the instances; fewer of them if a signal came.
     fn play_all(
         &self,
@@ -338,7 +382,7 @@ impl Run {
             },
             slow: if self.slow { Slow::Play } else { Slow::Skip },
             casting: Casting {
-                deviation: self.deviation,
+                deviation: None,
                 profile: scene.profile,
                 guests: scene.guests,
                 ground: scene.ground,
@@ -353,7 +397,14 @@ impl Run {
             self.workers(scene.transport, instances.len()),
             stop,
             |instance| {
+                let deviation = self.broken_in(instance);
+                let casting = Casting {
+                    deviation,
+                    ..player.casting
+                };
+                let player = Player { casting, ..player };
                 let (mut result, trace) = player.play(instance, folder)?;
+                result.deviation = deviation.map(|deviation| deviation.name.to_owned());
                 result.replay = again.command(&result.id);
                 if let Some(trace) = trace {
                     evidence::store_ladder(folder, &result, &trace)?;

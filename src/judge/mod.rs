@@ -107,7 +107,7 @@ pub struct Judgement {
 pub struct Missing {
     /// The step that expected it.
     pub step: usize,
-    /// Who ought to have sent it, if the step names anybody; the first where it names several.
+    /// Who ought to have sent it, if the step names just one; several stand in the words.
     pub from: Option<String>,
     pub to: Option<String>,
     pub on: Option<RefPoint>,
@@ -171,7 +171,7 @@ pub fn judge(
     findings.extend(unseen);
     let assembled = assembled(&case);
     findings.extend(missing_content(&case, &followed, &assembled, &findings));
-    findings.sort_by_key(|finding| finding.events.start);
+    in_order(&mut findings, trace);
     drop_consequences(&mut findings, rigour);
     if guests::are_unheard(&case) {
         // Nothing shows that anybody is there to break a rule.
@@ -240,6 +240,17 @@ pub fn judge(
         lost: lost(trace),
         repeated: repeated(trace),
         uninvolved: guests::uninvolved(&case).filter(|_| verdict <= Verdict::Inconclusive),
+    }
+}
+
+/// In the order it happened: of two messages in the air, what was sent first comes first.
+fn in_order(findings: &mut [Finding], trace: &Trace) {
+    if findings.len() > 1 {
+        let sent = trace.sendings();
+        findings.sort_by_key(|finding| {
+            let shown = finding.events.start;
+            sent.get(shown).copied().unwrap_or(shown)
+        });
     }
 }
 

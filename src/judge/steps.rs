@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Blame, Case, Finding, Missing, Verdict};
 use crate::{
     spec::Strength,
-    suite::{Context, Follower, Step, StepOutcome, StepState, Verb, View},
+    suite::{Context, Follower, Near, Step, StepOutcome, StepState, Verb, View},
     trace::{Event, Trace},
     wire::frame::Party,
 };
@@ -30,7 +30,7 @@ impl Followed {
     pub fn met_at(&self) -> Vec<Option<usize>> {
         self.outcomes
             .iter()
-            .map(|outcome| outcome.events.first().copied())
+            .map(|outcome| outcome.met.first().copied())
             .collect()
     }
 
@@ -47,8 +47,8 @@ impl Followed {
             let pattern = &expect.pattern;
             Some(Missing {
                 step: outcome.index,
-                from: pattern.from.first().cloned(),
-                to: pattern.to.first().cloned(),
+                from: only(&pattern.from),
+                to: only(&pattern.to),
                 on: pattern.on.first().copied(),
                 words: outcome.words.clone(),
                 before: belongs_before(trace, outcome, expect.within),
@@ -72,6 +72,14 @@ impl Followed {
         let mut names: Vec<String> = named.collect();
         names.dedup();
         names
+    }
+}
+
+/// The name, if there is just one.
+fn only(names: &[String]) -> Option<String> {
+    match names {
+        [one] => Some(one.clone()),
+        _ => None,
     }
 }
 
@@ -116,7 +124,7 @@ pub fn findings(
     let violated =
         pairs().filter(|(step, outcome)| outcome.state == StepState::Violated && !is_open(step));
     let mut findings: Vec<Finding> = violated
-        .filter_map(|(step, outcome)| violation(case, step, outcome))
+        .flat_map(|(step, outcome)| violations(case, step, outcome))
         .collect();
     let root = pairs().find(|(_, outcome)| {
         use StepState::{Impossible, Late, NotReached, Unmet};
@@ -142,11 +150,28 @@ pub fn findings(
     findings
 }
 
-fn violation(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Option<Finding> {
-    let event = *outcome.events.last()?;
+/// Each message that broke the step. What a reference does after the first of them follows from that.
+fn violations(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Vec<Finding> {
+    let broken = outcome.broken.iter();
+    let mut found: Vec<Finding> = broken
+        .filter_map(|&event| violation(case, step, outcome, event))
+        .collect();
+    let mut place = 0;
+    found.retain(|finding| {
+        place += 1;
+        place == 1 || finding.blame == Blame::Sut
+    });
+    found
+}
+
+fn violation(case: &Case<'_>, step: &Step, outcome: &StepOutcome, event: usize) -> Option<Finding> {
     let frame = case.evidence.trace.events.get(event)?.frame()?;
+    let surplus = match &step.verb {
+        Verb::Expect(_) => ", one too many",
+        _ => "",
+    };
     let actual = format!(
-        "{} → {} on {}: {}",
+        "{} → {} on {}: {}{surplus}",
         frame.from,
         frame.to,
         frame.on,
@@ -172,11 +197,7 @@ fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
     let trace = case.evidence.trace;
     let shown = match &outcome.nearest {
         Some(near) => near.event,
-        None => outcome
-            .events
-            .first()
-            .copied()
-            .unwrap_or(trace.events.len()),
+        None => outcome.met.first().copied().unwrap_or(trace.events.len()),
     };
     let actual = match (&outcome.nearest, outcome.state) {
         (_, StepState::Late) => {
@@ -191,23 +212,7 @@ fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
             _ => "it could not be made to".to_owned(),
         },
         (_, StepState::NotReached) => "the run ended before".to_owned(),
-        (Some(near), _) => {
-            let d = &near.difference;
-            let from = trace.events.get(near.event).and_then(|event| event.frame());
-            let hop = from.map(|f| format!("{} → {} on {}: ", f.from, f.to, f.on));
-            // `no value with …` is a test, not a value.
-            let not = match d.expected.starts_with("no ") {
-                true => "expected",
-                false => "not",
-            };
-            format!(
-                "{}{} {}, {not} {}",
-                hop.unwrap_or_default(),
-                d.field,
-                d.actual,
-                d.expected
-            )
-        }
+        (Some(near), _) => differing(trace, near),
         (None, _) => "nothing of the kind".to_owned(),
     };
     let party = responsible(case, step, shown);
@@ -242,6 +247,33 @@ fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
         events: shown..shown + 1,
     })
 }
+
+/// How the nearest message differs: `hss → s-cscf on Cx: Result-Code 5012, not 2001`.
+fn differing(trace: &Trace, near: &Near) -> String {
+    let d = &near.difference;
+    let frame = trace.events.get(near.event).and_then(Event::frame);
+    let hop = frame.map(|f| format!("{} → {} on {}: ", f.from, f.to, f.on));
+    let hop = hop.unwrap_or_default();
+    match (d.field.as_str(), frame) {
+        ("to", Some(frame)) => format!("{hop}{}, not to {}", View::new(frame).title(), d.expected),
+        _ => {
+            // What is a test rather than a value reads badly behind "not".
+            let is_test = TESTS.iter().any(|test| d.expected.starts_with(test));
+            let not = if is_test { "expected" } else { "not" };
+            format!("{hop}{} {}, {not} {}", d.field, d.actual, d.expected)
+        }
+    }
+}
+
+/// How the words of tests begin that are no values.
+const TESTS: &[&str] = &[
+    "a value",
+    "at least ",
+    "at most ",
+    "fewer than ",
+    "none",
+    "not ",
+];
 
 /// Whose turn it was.
 fn responsible(case: &Case<'_>, step: &Step, shown: usize) -> Option<Party> {

@@ -42,18 +42,23 @@ pub fn decode(frame: &Frame) -> Result<Decoded, Malformed> {
 /// else as hexadecimal.
 pub fn raw(frame: &Frame, most: usize) -> String {
     let shown = &frame.bytes[..frame.bytes.len().min(most)];
-    let mut text = match (frame.format, text_of(shown)) {
-        (Format::Diameter, _) | (_, None) => dump(&shown[..shown.len().min(DUMPED)]),
-        (_, Some(text)) => visible(text),
-    };
-    let told = match (frame.format, text_of(shown)) {
-        (Format::Diameter, _) | (_, None) => shown.len().min(DUMPED),
-        _ => shown.len(),
+    let (mut text, told) = match readable(frame, most) {
+        Some(text) => (visible(text), shown.len()),
+        None => {
+            let dumped = &shown[..shown.len().min(DUMPED)];
+            (dump(dumped), dumped.len())
+        }
     };
     if told < frame.bytes.len() {
         let _ = write!(text, "\n… {told} of {} octets", frame.bytes.len());
     }
     text
+}
+
+/// The octets that [`raw`] tells as text, if it does.
+pub fn readable(frame: &Frame, most: usize) -> Option<&str> {
+    let shown = &frame.bytes[..frame.bytes.len().min(most)];
+    text_of(shown).filter(|_| frame.format != Format::Diameter)
 }
 
 fn sip(message: &sip::Message) -> Decoded {
@@ -168,10 +173,14 @@ fn text_of(bytes: &[u8]) -> Option<&str> {
     text.chars().all(is_readable).then_some(text)
 }
 
+/// Lines end in CR LF; one of both alone is told by its escape. Few fonts have pictures of control characters.
 fn visible(text: &str) -> String {
-    text.replace('\r', "␍")
-        .replace('\n', "␊\n")
-        .replace('\t', "␉")
+    let lines = text.split("\r\n").map(|line| {
+        line.replace('\r', "\\r")
+            .replace('\n', "\\n\n")
+            .replace('\t', "\\t")
+    });
+    lines.collect::<Vec<_>>().join("↵\n")
 }
 
 /// Offset, sixteen octets in hexadecimal, and what of them is ASCII.
@@ -244,7 +253,8 @@ mod tests {
             "0000  00 41 ff                                         .A.",
             raw(&frame(Format::Msrp, b"\x00A\xff"), 99)
         );
-        assert_eq!("a␍␊\nb", raw(&frame(Format::Sip, b"a\r\nb"), 99));
+        assert_eq!("a↵\nb↵\n", raw(&frame(Format::Sip, b"a\r\nb\r\n"), 99));
+        assert_eq!("a\\n\nb\\rc\\t", raw(&frame(Format::Sip, b"a\nb\rc\t"), 99));
     }
 
     proptest! {

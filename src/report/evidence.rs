@@ -1,9 +1,6 @@
 //! What an instance leaves beside its trace: the ladder, and the capture with the verdict written on its packets.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-};
+use std::{collections::BTreeMap, io};
 
 use super::{
     FindingRow, Folder, InstanceResult, Outcome,
@@ -66,7 +63,7 @@ pub fn capture(instance: &InstanceResult, trace: &Trace) -> Vec<u8> {
         instance.replay
     );
     let remarks = remarks(instance, trace);
-    let sent = sendings(trace);
+    let sent = trace.sendings();
     pcapng::write(trace, &about, &|event| {
         let of_sending = sent.get(event).and_then(|sent| remarks.get(sent));
         of_sending.map(|lines| lines.join("\n")).unwrap_or_default()
@@ -75,7 +72,7 @@ pub fn capture(instance: &InstanceResult, trace: &Trace) -> Vec<u8> {
 
 /// The remarks on frames, by the event of their sending.
 fn remarks(instance: &InstanceResult, trace: &Trace) -> BTreeMap<usize, Vec<String>> {
-    let sent = sendings(trace);
+    let sent = trace.sendings();
     let mut remarks: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     let mut note = |event: usize, line: String| {
         if let Some(&sent) = sent.get(event) {
@@ -143,27 +140,4 @@ fn found(finding: &FindingRow) -> String {
         finding.actual,
         finding.party()
     )
-}
-
-/// For each event, the event at which its frame was sent; its own number where there is none.
-fn sendings(trace: &Trace) -> Vec<usize> {
-    let mut flying: BTreeMap<_, BTreeSet<usize>> = BTreeMap::new();
-    let events = trace.events.iter().enumerate();
-    events
-        .map(|(number, event)| {
-            let Some(frame) = event.frame() else {
-                return number;
-            };
-            let waiting = flying
-                .entry((&frame.from, &frame.to, frame.on, &frame.bytes))
-                .or_default();
-            match &event.kind {
-                EventKind::Sent(_) => {
-                    waiting.insert(number);
-                    number
-                }
-                _ => waiting.pop_first().unwrap_or(number),
-            }
-        })
-        .collect()
 }

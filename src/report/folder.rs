@@ -203,17 +203,58 @@ pub fn instance_ladder(trace: &Trace, instance: &InstanceResult) -> Ladder {
 }
 
 /// Whether the message nearest to one that never came is another one altogether, so that there is nothing wrong
-/// with it: a request of another name, or a request where an answer was due.
+/// with it: a request of another name, a request where an answer was due, an answer to another request or one
+/// that is only provisional.
 fn is_another(trace: &Trace, missing: &MissingRow) -> bool {
     let frame = trace.events.get(missing.before).and_then(Event::frame);
     let Some(frame) = frame else {
         return false;
     };
-    let (came, due) = (label::of(frame).text, in_short(&missing.words));
-    let name = |text: &str| text.split([' ', ',']).next().unwrap_or_default().to_owned();
-    let is_answer = |name: &str| name.parse::<u16>().is_ok();
-    let (came, due) = (name(&came), name(&due));
-    came != due && !(is_answer(&came) && is_answer(&due))
+    are_about_others(&label::of(frame).text, &in_short(&missing.words))
+}
+
+fn are_about_others(came: &str, due: &str) -> bool {
+    match (Kind::of(came), Kind::of(due)) {
+        (Kind::Request(came), Kind::Request(due)) => came != due,
+        (Kind::Answer { status, to }, Kind::Answer { to: asked, .. }) => {
+            let is_to_another = to.zip(asked).is_some_and(|(to, asked)| to != asked);
+            let is_provisional = status.is_some_and(|status| status.starts_with('1'));
+            is_to_another || is_provisional && !due.starts_with('1')
+        }
+        _ => true,
+    }
+}
+
+/// What the words of an arrow, or of what is due, are about.
+#[derive(Debug, PartialEq, Eq)]
+enum Kind<'a> {
+    /// By its method or command; an answer of Diameter goes by its name too.
+    Request(&'a str),
+    /// `404 (INVITE)`, `488 to INVITE`, `an answer to INVITE`, `206`.
+    Answer {
+        status: Option<&'a str>,
+        to: Option<&'a str>,
+    },
+}
+
+impl<'a> Kind<'a> {
+    fn of(words: &'a str) -> Kind<'a> {
+        let mut parts = words.split([' ', ',']);
+        let first = parts.next().unwrap_or_default();
+        let status = first.parse::<u16>().ok().map(|_| first);
+        if status.is_none() && !words.starts_with("an answer") {
+            return Kind::Request(first);
+        }
+        let bracketed = words
+            .split_once(" (")
+            .and_then(|(_, rest)| rest.split_once(')'));
+        let to = match (bracketed, words.split_once(" to ")) {
+            (Some((method, _)), _) => Some(method),
+            (None, Some((_, method))) => method.split(' ').next(),
+            (None, None) => None,
+        };
+        Kind::Answer { status, to }
+    }
 }
 
 /// The SHA-256 of `bytes`, in hexadecimal.
@@ -252,3 +293,49 @@ fn at(path: &Path, error: io::Error) -> io::Error {
 
 const RESULTS: &str = "results.json";
 const CONTENTS: &str = "contents";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_known_by_what_it_answers() {
+        let answer = |status, to| Kind::Answer { status, to };
+        assert_eq!(Kind::Request("POST"), Kind::of("POST /ppstp, CONNECT"));
+        assert_eq!(Kind::Request("MAA"), Kind::of("MAA 2001"));
+        assert_eq!(
+            answer(Some("404"), Some("INVITE")),
+            Kind::of("404 (INVITE)")
+        );
+        assert_eq!(
+            answer(Some("488"), Some("INVITE")),
+            Kind::of("488 to INVITE")
+        );
+        assert_eq!(answer(Some("206"), None), Kind::of("206 bytes 0-9/10"));
+        let due = Kind::of("an answer to PUBLISH from es-1 or es-2");
+        assert_eq!(answer(None, Some("PUBLISH")), due);
+    }
+    #[test]
+    fn what_came_is_wrong_only_if_it_is_of_the_kind_that_was_due() {
+        let wrong = [
+            ("404 (INVITE)", "488 to INVITE"),
+            ("404 (INVITE)", "an answer to INVITE"),
+            ("200, 3 peers", "403"),
+            ("MAA 5006", "MAA"),
+            ("POST /ppstp, FIND", "POST"),
+        ];
+        let right = [
+            ("200 (BYE)", "200 to INVITE"),
+            ("100 (INVITE)", "200 to INVITE"),
+            ("BYE", "200 to INVITE"),
+            ("200 (INVITE)", "ACK"),
+            ("LIR", "UAR"),
+        ];
+        for (came, due) in wrong {
+            assert!(!are_about_others(came, due), "{came} for {due}");
+        }
+        for (came, due) in right {
+            assert!(are_about_others(came, due), "{came} for {due}");
+        }
+    }
+}

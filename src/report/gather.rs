@@ -36,6 +36,7 @@ pub fn unplayed(
         tags: scenario.tags.clone(),
         outcome,
         reason: Some(reason.into()).filter(|reason| !reason.is_empty()),
+        deviation: None,
         under_test: Vec::new(),
         findings: Vec::new(),
         advice: Vec::new(),

@@ -1,6 +1,8 @@
 //! A trace as a ladder: one lifeline a node, one arrow a frame, in the order of time. [`Ladder`] is what
 //! is drawn; [`Ladder::text`] draws it in characters.
 
+mod ghosts;
+
 use std::collections::BTreeMap;
 
 use super::{
@@ -15,6 +17,8 @@ use crate::{
     trace::{EventKind, StepMark, Trace, Trouble},
     wire::frame::{Frame, Party},
 };
+
+pub use ghosts::{Ghost, in_short};
 
 /// The picture of one trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,20 +65,6 @@ pub struct Caption {
     pub part: Part,
     pub missing: Option<MissingRow>,
     /// What is missing is what the verdict rests on.
-    pub failing: bool,
-}
-
-/// A message that was expected and never came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ghost {
-    /// The event before which it was expected.
-    pub before: usize,
-    /// The same as `to` if only one of them is known.
-    pub from: usize,
-    pub to: usize,
-    pub on: Option<RefPoint>,
-    pub label: String,
-    /// The verdict rests on it.
     pub failing: bool,
 }
 
@@ -262,8 +252,9 @@ impl Ladder {
                     used[arrow.to] = true;
                 }
                 Row::Ghost(ghost) => {
-                    used[ghost.from] = true;
-                    used[ghost.to] = true;
+                    for lane in [ghost.from, ghost.to].into_iter().flatten() {
+                        used[lane] = true;
+                    }
                 }
                 Row::Remark { lane, .. } => used[*lane] = true,
                 Row::Band { .. } => {}
@@ -277,8 +268,8 @@ impl Ladder {
                     arrow.to = place(arrow.to);
                 }
                 Row::Ghost(ghost) => {
-                    ghost.from = place(ghost.from);
-                    ghost.to = place(ghost.to);
+                    ghost.from = ghost.from.map(place);
+                    ghost.to = ghost.to.map(place);
                 }
                 Row::Remark { lane, .. } => *lane = place(*lane),
                 Row::Band { .. } => {}
@@ -388,67 +379,6 @@ impl Rows {
         }
     }
 
-    /// The rows, with what was expected right behind what came instead, which was sent before it arrived.
-    fn in_place(self) -> Vec<Row> {
-        let mut place: Vec<usize> = (0..self.done.len()).collect();
-        for (ghost, arrow) in self.instead {
-            place[ghost] = arrow;
-        }
-        let mut rows: Vec<(usize, Row)> = place.into_iter().zip(self.done).collect();
-        rows.sort_by_key(|(place, _)| *place);
-        rows.into_iter().map(|(_, row)| row).collect()
-    }
-
-    /// The messages that were expected before `event` and never came. Where only one party is known it stands for
-    /// both, where none is it is a band.
-    fn expect(
-        &mut self,
-        event: usize,
-        instead: Option<&Frame>,
-        steps: &[Caption],
-        lanes: &[String],
-    ) {
-        let place = |name: &Option<String>| {
-            let name = name.as_ref()?;
-            lanes.iter().position(|lane| lane == name)
-        };
-        for step in steps {
-            let Some(missing) = step.missing.as_ref().filter(|m| m.before == event) else {
-                continue;
-            };
-            self.open.clear();
-            let (from, to) = (place(&missing.from), place(&missing.to));
-            match (from.or(to), to.or(from)) {
-                (Some(from), Some(to)) => {
-                    if let Some(arrow) = instead.and_then(|frame| self.in_the_air(frame)) {
-                        self.instead.push((self.done.len(), arrow));
-                    }
-                    self.done.push(Row::Ghost(Ghost {
-                        before: event,
-                        from,
-                        to,
-                        on: missing.on,
-                        label: in_short(&missing.words),
-                        failing: step.failing,
-                    }));
-                }
-                _ => {
-                    let at = self.last_moment();
-                    self.band(at, format!("missing: {}", missing.words), self.part);
-                }
-            }
-        }
-    }
-
-    fn last_moment(&self) -> At {
-        let moments = self.done.iter().rev().filter_map(|row| match row {
-            Row::Arrow(arrow) => Some(arrow.at),
-            Row::Band { at, .. } | Row::Remark { at, .. } => Some(*at),
-            Row::Ghost(_) => None,
-        });
-        moments.max().unwrap_or(At::ZERO)
-    }
-
     fn send(&mut self, at: At, event: usize, frame: &Frame, lanes: &[String], failing: bool) {
         if let Some(row) = self.arrow(at, event, frame, lanes, failing) {
             self.flying.push((row, frame.clone()));
@@ -483,14 +413,6 @@ impl Rows {
             .iter()
             .position(|(_, sent)| is_same(sent, frame))?;
         Some(self.flying.remove(place).0)
-    }
-
-    /// The row of the oldest sending of this very frame that has not arrived.
-    fn in_the_air(&self, frame: &Frame) -> Option<usize> {
-        let mut flying = self.flying.iter();
-        flying
-            .find(|(_, sent)| is_same(sent, frame))
-            .map(|(row, _)| *row)
     }
 
     fn arrow(
@@ -564,14 +486,6 @@ impl Rows {
 
 fn is_same(sent: &Frame, frame: &Frame) -> bool {
     (&sent.from, &sent.to, sent.on, &sent.bytes) == (&frame.from, &frame.to, frame.on, &frame.bytes)
-}
-
-/// What is expected, without the hop, the tests of fields and the time: `INVITE`.
-pub fn in_short(words: &str) -> String {
-    let what = words.split_once(": ").map_or(words, |(_, what)| what);
-    let ends = [" a match of ", " with ", ", with ", " within ", ", "];
-    let end = ends.iter().filter_map(|end| what.find(end)).min();
-    what[..end.unwrap_or(what.len())].to_owned()
 }
 
 /// More frames than this are never in the air at once; those lost without a trace are forgotten.
@@ -664,10 +578,16 @@ impl<'a> Canvas<'a> {
             false => (MARGIN, TAIL),
         };
         let pitch = wanted(ladder).min(room(margin + tail)).max(NARROWEST);
-        // Few lanes leave little room for what bands say: then the picture goes on to the right of them.
+        // Few lanes leave little room for what bands and open lines say: then the picture goes on to the right.
         let bands = ladder.rows.iter().map(|row| match row {
             Row::Band { text, .. } => text.chars().count() + 10,
-            Row::Arrow(_) | Row::Ghost(_) | Row::Remark { .. } => 0,
+            Row::Ghost(ghost) => match (ghost.from, ghost.to) {
+                (Some(lane), None) | (None, Some(lane)) => {
+                    margin + lane * pitch + ghost.label.chars().count() + 8
+                }
+                _ => 0,
+            },
+            Row::Arrow(_) | Row::Remark { .. } => 0,
         });
         let bands = bands.max().unwrap_or(0);
         let bands = bands.min(look.width.saturating_sub(right));
@@ -750,24 +670,48 @@ impl<'a> Canvas<'a> {
     /// A broken line with an open head: nothing came along it.
     fn ghost(&self, ghost: &Ghost) -> String {
         let mut line = self.bare();
-        let (a, b) = (self.column(ghost.from), self.column(ghost.to));
         let label = self.plain(&ghost.label);
-        if a == b {
-            // Of one party nothing is known: the line ends in the open.
-            let (shaft, head) = (self.ink.band, self.ink.ghost_right);
-            let label = format!("{shaft}{shaft}{head} {label} ");
-            write_over(&mut line, a + 1, &self.cut(&label, self.lines - a - 2));
-        } else {
-            let (left, right) = (a.min(b), a.max(b));
-            line[left + 1..right].fill(self.ink.band);
-            let (end, head) = match a < b {
-                true => (right - 1, self.ink.ghost_right),
-                false => (left + 1, self.ink.ghost_left),
-            };
-            line[end] = head;
-            // Where it is tight, the line alone has to do.
-            if let Some(room) = (right - left).checked_sub(6) {
-                write_over(&mut line, left + 3, &self.cut(&label, room + 1));
+        match (ghost.from, ghost.to) {
+            (Some(from), Some(to)) if from != to => {
+                let (a, b) = (self.column(from), self.column(to));
+                let (left, right) = (a.min(b), a.max(b));
+                line[left + 1..right].fill(self.ink.band);
+                let (end, head) = match a < b {
+                    true => (right - 1, self.ink.ghost_right),
+                    false => (left + 1, self.ink.ghost_left),
+                };
+                line[end] = head;
+                // Where it is tight, the line alone has to do.
+                if let Some(room) = (right - left).checked_sub(6) {
+                    write_over(&mut line, left + 3, &self.cut(&label, room + 1));
+                }
+            }
+            // One party may be one of several: the line begins or ends in the open, on the right if there is room.
+            (from, to) => {
+                let lane = self.column(from.or(to).unwrap_or_default());
+                let (before, behind) = (lane.saturating_sub(1), self.lines - lane - 2);
+                let shaft = String::from_iter([self.ink.band; 2]);
+                let is_behind = behind >= before || behind >= label.chars().count() + 5;
+                let goes_right = from.is_some() == is_behind;
+                let head = match goes_right {
+                    true => self.ink.ghost_right,
+                    false => self.ink.ghost_left,
+                };
+                let stub = match goes_right {
+                    true => format!("{shaft}{head}"),
+                    false => format!("{head}{shaft}"),
+                };
+                if is_behind {
+                    write_over(
+                        &mut line,
+                        lane + 1,
+                        &self.cut(&format!("{stub} {label} "), behind),
+                    );
+                } else {
+                    let label = self.cut(&label, before.saturating_sub(stub.chars().count() + 2));
+                    let text = format!(" {label} {stub}");
+                    write_over(&mut line, lane - text.chars().count(), &text);
+                }
             }
         }
         let mark = match ghost.failing {
@@ -889,7 +833,8 @@ fn wanted(ladder: &Ladder) -> usize {
         }
         Row::Ghost(ghost) => {
             let length = ghost.label.chars().count() + 6;
-            Some(length.div_ceil(ghost.from.abs_diff(ghost.to).max(1)))
+            let (from, to) = ghost.from.zip(ghost.to)?;
+            Some(length.div_ceil(from.abs_diff(to).max(1)))
         }
         Row::Band { .. } | Row::Remark { .. } => None,
     });
@@ -978,8 +923,8 @@ mod tests {
                         };
                         let ghost = Row::Ghost(Ghost {
                             before: 12_346,
-                            from: 0,
-                            to,
+                            from: Some(0),
+                            to: Some(to).filter(|to| to % 3 > 0),
                             on: Some(RefPoint::Dedicated),
                             label: "POST /ppstp, STAT_REPORT".to_owned(),
                             failing: false,
@@ -1041,63 +986,7 @@ mod tests {
         assert_eq!(vec![true, false], lost);
     }
 
-    #[test]
-    fn a_message_that_never_came_is_drawn_where_it_was_expected() {
-        let expected = |to: Option<&str>| Caption {
-            missing: Some(MissingRow {
-                from: Some("ue-a".to_owned()),
-                to: to.map(str::to_owned),
-                on: Some(RefPoint::Gm),
-                words: "ue-a → p-cscf on Gm: INVITE with sdp x y within 2 s".to_owned(),
-                before: 5,
-            }),
-            failing: true,
-            ..own("")
-        };
-        let look = Look {
-            width: 90,
-            charset: Charset::Unicode,
-        };
-        let ladder = Ladder::of(&journey(), &[expected(Some("p-cscf"))], &|_| false);
-        let (excerpt, ..) = ladder.excerpt(3);
-        insta::assert_snapshot!(excerpt.text(look), @r"
-   ue-a       p-cscf      tracker
-     │◀─200──────────────────│        3  Ut        0.003
-     │ · chosen: es-1        │        4            0.004
-     │╌╌INVITE╌╌▷│           │           Gm        missing  ✗
-");
-        let ladder = Ladder::of(&journey(), &[expected(None)], &|_| false);
-        assert!(ladder.text(look).contains("│╌╌▷ INVITE"));
-    }
-
-    #[test]
-    fn what_was_expected_stands_right_behind_what_came_instead() {
-        let asked = frame("ue-a", "tracker", RefPoint::Ut, "GET / HTTP/1.1\r\n\r\n");
-        let other = frame("ue-b", "tracker", RefPoint::Ut, "PUT / HTTP/1.1\r\n\r\n");
-        let trace = trace(vec![
-            EventKind::Sent(asked.clone()),
-            EventKind::Sent(other),
-            EventKind::Received(asked),
-        ]);
-        let expected = Caption {
-            missing: Some(MissingRow {
-                from: Some("ue-a".to_owned()),
-                to: Some("tracker".to_owned()),
-                on: Some(RefPoint::Ut),
-                words: "ue-a → tracker on Ut: POST within 2 s".to_owned(),
-                before: 2,
-            }),
-            ..own("")
-        };
-        let rows = Ladder::of(&trace, &[expected], &|_| false).rows;
-        let is_ghost: Vec<bool> = rows
-            .iter()
-            .map(|row| matches!(row, Row::Ghost(_)))
-            .collect();
-        assert_eq!(vec![false, true, false], is_ghost);
-    }
-
-    fn own(text: &str) -> Caption {
+    pub(super) fn own(text: &str) -> Caption {
         Caption {
             text: text.to_owned(),
             part: Part::Scenario,
@@ -1106,7 +995,7 @@ mod tests {
         }
     }
 
-    fn journey() -> Trace {
+    pub(super) fn journey() -> Trace {
         let ask = frame(
             "ue-a",
             "tracker",
@@ -1152,7 +1041,7 @@ mod tests {
         ])
     }
 
-    fn frame(from: &str, to: &str, on: RefPoint, text: &str) -> Frame {
+    pub(super) fn frame(from: &str, to: &str, on: RefPoint, text: &str) -> Frame {
         let format = match text {
             _ if text.starts_with("MSRP") => Format::Msrp,
             _ if text.contains("HTTP/1.1") => Format::Http,
@@ -1172,7 +1061,7 @@ mod tests {
         }
     }
 
-    fn trace(kinds: Vec<EventKind>) -> Trace {
+    pub(super) fn trace(kinds: Vec<EventKind>) -> Trace {
         let node = |name: &str, role| CastNode {
             name: name.into(),
             role,

@@ -117,7 +117,7 @@ pub struct Run {
     pub transport: String,
     /// A broken SHOULD was to fail.
     pub strict: bool,
-    /// The rule that reference nodes were made to break, by its deviation's name.
+    /// The rules that reference nodes were made to break, by their deviations' names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deviation: Option<String>,
     /// The system under test, by its profile; absent where every node is ours and all are judged.
@@ -225,6 +225,9 @@ pub struct InstanceResult {
     /// Why it is unsupported, waived or not applicable, or what went wrong with us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The rule that reference nodes were made to break in this instance, by its deviation's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deviation: Option<String>,
     /// The nodes under test; empty where every node is ours, and all of them are.
     pub under_test: Vec<String>,
     /// What stands between this instance and a pass, the worst first.
@@ -323,7 +326,7 @@ pub struct StepRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct MissingRow {
-    /// Who ought to have sent it, if the step names anybody; the first where it names several.
+    /// Who ought to have sent it, if the step names just one; several stand in the words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -543,6 +546,7 @@ pub(crate) mod tests {
             tags: vec!["smoke".to_owned()],
             outcome: Outcome::Fail,
             reason: None,
+            deviation: None,
             under_test: vec!["ue-a".to_owned()],
             findings: vec![finding(Outcome::Fail, "UE-001")],
             advice: Vec::new(),

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     context::Context,
-    pattern::{Difference, Pattern},
+    pattern::Difference,
     scenario::{Except, Expect, Never, Step, Verb},
     template::{Lookup, fill_known},
     view::View,
@@ -47,8 +47,10 @@ pub struct StepOutcome {
     /// The step in plain words, with every place filled whose value is known.
     pub words: String,
     pub state: StepState,
-    /// The events that met or broke it, as indexes into the trace.
-    pub events: Vec<usize>,
+    /// The events that met it, as indexes into the trace.
+    pub met: Vec<usize>,
+    /// The events that broke it, likewise: each message that must not come, or that is one too many.
+    pub broken: Vec<usize>,
     /// When it was met, broken or carried out.
     pub at: Option<At>,
     /// From when its window counts, if it was reached.
@@ -131,8 +133,8 @@ struct State {
     met: Vec<(usize, At)>,
     /// Whether the event that made it complete came after its window.
     late: bool,
-    /// The event that broke it.
-    broken: Option<(usize, At)>,
+    /// Events that broke it, in order.
+    broken: Vec<(usize, At)>,
     outcome: Option<usize>,
     nearest: Option<Near>,
 }
@@ -278,8 +280,8 @@ impl<'a> Follower<'a> {
             Verb::Expect(expect) => {
                 let needed = expect.times.min;
                 let met = needed.checked_sub(1).and_then(|last| state.met.get(last));
-                match (state.broken, met) {
-                    (Some((_, at)), _) => (StepState::Violated, Some(at)),
+                match (state.broken.first(), met) {
+                    (Some((_, at)), _) => (StepState::Violated, Some(*at)),
                     (None, Some((_, at))) if state.late => (StepState::Late, Some(*at)),
                     (None, Some((_, at))) => (StepState::Met, Some(*at)),
                     (None, None) if needed == 0 => (StepState::Met, last_met),
@@ -287,16 +289,14 @@ impl<'a> Follower<'a> {
                     (None, None) => (StepState::Unmet, None),
                 }
             }
-            Verb::Never(_) => match state.broken {
-                Some((_, at)) => (StepState::Violated, Some(at)),
+            Verb::Never(_) => match state.broken.first() {
+                Some((_, at)) => (StepState::Violated, Some(*at)),
                 None if all_met => (StepState::Held, None),
                 None if since.is_none() => (StepState::NotReached, None),
                 None => (StepState::Void, None),
             },
         };
-        let met = state.met.iter().map(|(event, _)| *event);
-        let broken = state.broken.map(|(event, _)| event);
-        let events: Vec<usize> = met.chain(broken).collect();
+        let events = |pairs: &[(usize, At)]| pairs.iter().map(|(event, _)| *event).collect();
         let nearest = match found {
             StepState::Unmet => state.nearest.clone(),
             _ => None,
@@ -306,7 +306,8 @@ impl<'a> Follower<'a> {
             setup: step.setup,
             words: fill_known(&step.to_string(), &self.values()),
             state: found,
-            events,
+            met: events(&state.met),
+            broken: events(&state.broken),
             at,
             since,
             outcome: state.outcome,
@@ -320,7 +321,10 @@ impl<'a> Follower<'a> {
         self.hold_to_nevers(event, at, frame, &view, met.is_some());
         match met {
             Some((index, outcome)) => self.meet(index, event, at, outcome, view),
-            None => self.remember_nearest(event, frame, &view),
+            None => {
+                self.count_surplus(event, at, frame, &view);
+                self.remember_nearest(event, frame, &view);
+            }
         }
     }
 
@@ -331,13 +335,30 @@ impl<'a> Follower<'a> {
                 continue;
             };
             let is_left_out = expected && never.except == Some(Except::Expected);
-            if self.states[index].broken.is_none()
-                && !is_left_out
+            if !is_left_out
                 && self.covers(index, never)
                 && never.pattern.matches(frame, view, &self.values())
             {
-                self.states[index].broken = Some((event, at));
+                self.states[index].broken.push((event, at));
             }
+        }
+    }
+
+    /// Of what came too often, each message more is one too many as well.
+    fn count_surplus(&mut self, event: usize, at: At, frame: &Frame, view: &View) {
+        let surplus = self.expects().find(|(index, expect)| {
+            let values = self.values();
+            let is_lawful = expect.outcomes.is_empty()
+                || expect.outcomes.iter().any(|outcome| {
+                    let mut fields = outcome.fields.iter();
+                    fields.all(|field| field.holds(view, &values))
+                });
+            !self.states[*index].broken.is_empty()
+                && is_lawful
+                && expect.pattern.matches(frame, view, &values)
+        });
+        if let Some((index, _)) = surplus {
+            self.states[index].broken.push((event, at));
         }
     }
 
@@ -346,7 +367,7 @@ impl<'a> Follower<'a> {
         self.expects().find_map(|(index, expect)| {
             let full = match expect.times.max {
                 None => self.states[index].met.len() >= expect.times.min.max(1),
-                Some(_) => self.states[index].broken.is_some(),
+                Some(_) => !self.states[index].broken.is_empty(),
             };
             let values = self.values();
             if full || !self.is_open(index) || !expect.pattern.matches(frame, view, &values) {
@@ -372,7 +393,7 @@ impl<'a> Follower<'a> {
         let window = self.window_end(index);
         let state = &mut self.states[index];
         if expect.times.max == Some(state.met.len()) {
-            state.broken = Some((event, at));
+            state.broken.push((event, at));
             return;
         }
         state.met.push((event, at));
@@ -520,16 +541,7 @@ fn no_outcome(expect: &Expect, view: &View, values: &Values<'_>) -> Option<Diffe
     let words: Vec<_> = expect.outcomes.iter().map(|o| o.to_string()).collect();
     let mut fields = expect.outcomes.iter().flat_map(|outcome| &outcome.fields);
     let differs = fields.find(|field| !field.holds(view, values))?;
-    let actual = view.get(differs.layer, &differs.key).unwrap_or_default();
-    Some(Difference {
-        field: differs.name(),
-        expected: words.join(", or "),
-        actual: match actual.is_empty() {
-            true => "none".to_owned(),
-            false => actual.join(", "),
-        },
-        score: Pattern::WHOLE,
-    })
+    Some(differs.difference(view, words.join(", or ")))
 }
 
 /// How long silence is watched once everything was met.
@@ -695,7 +707,7 @@ mod tests {
         let outcomes = follower.outcomes();
         assert_eq!(StepState::Late, outcomes[1].state);
         assert_eq!(StepState::Violated, outcomes[2].state);
-        assert_eq!([1], outcomes[2].events[..]);
+        assert_eq!([1], outcomes[2].broken[..]);
         assert_eq!(Some(ms(5)), outcomes[2].at);
     }
 
@@ -774,18 +786,35 @@ mod tests {
     }
 
     #[test]
+    fn every_message_that_must_not_come_is_told_and_the_first_is_first() {
+        let scene = Scene::new(ASK, "");
+        let events = [
+            done(1, 0),
+            received(5, "ue-a", "es-1", "INVITE x"),
+            received(6, "ue-a", "p-cscf", "INVITE x"),
+            received(7, "ue-a", "es-1", "INVITE y"),
+        ];
+        let silence = scene.follow(&events).outcomes().remove(2);
+        assert_eq!([1, 3], silence.broken[..]);
+        assert_eq!(Some(ms(5)), silence.at);
+    }
+
+    #[test]
     fn times_are_counted_and_more_is_a_violation() {
         let steps = r#"
             [[scenario.step]]
             expect = { from = "ue-a", sip = { method = "INVITE" }, times = 2 }
         "#;
         let scene = Scene::new(steps, "");
-        let invites: Vec<_> = (0..3)
+        let invites: Vec<_> = (0..4)
             .map(|n| received(n, "ue-a", "p-cscf", "INVITE a"))
             .collect();
         assert_eq!([StepState::Unmet], scene.states(&invites[..1])[..]);
         assert_eq!([StepState::Met], scene.states(&invites[..2])[..]);
         assert_eq!([StepState::Violated], scene.states(&invites)[..]);
+        let outcome = scene.follow(&invites).outcomes().remove(0);
+        assert_eq!([0, 1], outcome.met[..]);
+        assert_eq!([2, 3], outcome.broken[..]);
     }
 
     #[test]
@@ -921,7 +950,8 @@ mod tests {
             let after = scene.follow(&events).outcomes();
             for (before, after) in before.iter().zip(&after) {
                 if before.state == StepState::Violated {
-                    prop_assert_eq!(before, after);
+                    prop_assert_eq!((before.state, before.at), (after.state, after.at));
+                    prop_assert!(after.broken.starts_with(&before.broken));
                 }
                 if matches!(before.state, StepState::Met | StepState::Late) {
                     prop_assert_eq!(before.state, after.state);

@@ -168,18 +168,8 @@ impl Pattern {
             let almost = usize::from(values.as_ref().is_some_and(|v| !v.is_empty()));
             let weight = if field.is_title() { 10 } else { 2 };
             tally.count(holds, weight, almost, || Difference {
-                field: field.name(),
-                expected: field.test.in_words(lookup),
-                actual: match &values {
-                    None => format!("no {} in {}", field.layer, view.title()),
-                    Some(values) if values.is_empty() && field.is_title() => {
-                        format!("none in {}", view.title())
-                    }
-                    Some(values) if values.is_empty() => "none".to_owned(),
-                    Some(values) if values.iter().all(String::is_empty) => "empty".to_owned(),
-                    Some(values) => values.join(", "),
-                },
                 score: 0,
+                ..field.difference(view, field.test.in_words(lookup))
             });
         }
         tally.first.map(|difference| Difference {
@@ -195,9 +185,52 @@ impl FieldTest {
         values.is_some_and(|values| self.test.holds(&values, lookup))
     }
 
-    /// `sip method`.
+    /// `sip method`; a result of Diameter goes by the name of its AVP.
     pub fn name(&self) -> String {
-        format!("{} {}", self.layer, self.key)
+        match (self.layer, self.key.as_str()) {
+            (Layer::Diameter, "result") => RESULT_CODE.to_owned(),
+            (Layer::Diameter, "experimental-result") => EXPERIMENTAL_RESULT.to_owned(),
+            _ => format!("{} {}", self.layer, self.key),
+        }
+    }
+
+    /// What stands there, in words, where this was expected.
+    pub fn difference(&self, view: &View, expected: String) -> Difference {
+        let differs = |actual: String| Difference {
+            field: self.name(),
+            expected: expected.clone(),
+            actual,
+            score: Pattern::WHOLE,
+        };
+        match view.get(self.layer, &self.key) {
+            None => differs(format!("no {} in {}", self.layer, view.title())),
+            Some(values) if values.is_empty() => match self.result_instead(view) {
+                Some((field, actual)) => Difference {
+                    field: field.to_owned(),
+                    expected: format!("{} {expected}", self.name()),
+                    ..differs(actual)
+                },
+                None if self.is_title() => differs(format!("none in {}", view.title())),
+                None => differs("none".to_owned()),
+            },
+            Some(values) if values.iter().all(String::is_empty) => differs("empty".to_owned()),
+            Some(values) => differs(values.join(", ")),
+        }
+    }
+
+    /// The result that another AVP gives, where this one gives none: Result-Code and Experimental-Result never
+    /// stand beside each other (RFC 6733 7.6).
+    fn result_instead(&self, view: &View) -> Option<(&'static str, String)> {
+        let one = |key| view.get(Layer::Diameter, key)?.into_iter().next();
+        match (self.layer, self.key.as_str()) {
+            (Layer::Diameter, "result") => {
+                let code = one("experimental-result")?;
+                let vendor = one("experimental-vendor")?;
+                Some((EXPERIMENTAL_RESULT, format!("{code} (vendor {vendor})")))
+            }
+            (Layer::Diameter, "experimental-result") => Some((RESULT_CODE, one("result")?)),
+            _ => None,
+        }
     }
 
     /// Whether it says what kind of message this is rather than how it looks.
@@ -266,9 +299,9 @@ impl fmt::Display for Test {
                 let words: Vec<_> = tests.iter().map(Test::to_string).collect();
                 f.write_str(&list(&words, " and "))
             }
-            Test::Matches(regex) => write!(f, "a match of /{regex}/"),
-            Test::Has(template) => write!(f, "a value with \"{template}\""),
-            Test::Lacks(template) => write!(f, "no value with \"{template}\""),
+            Test::Matches(regex) => write!(f, "matching /{regex}/"),
+            Test::Has(template) => write!(f, "containing \"{template}\""),
+            Test::Lacks(template) => write!(f, "not containing \"{template}\""),
             Test::Absent => f.write_str("none"),
             Test::Present => f.write_str("a value"),
             Test::AtLeast(least) => write!(f, "at least {least}"),
@@ -301,10 +334,12 @@ impl fmt::Display for Pattern {
         if self.fields.is_empty() {
             return f.write_str(": anything");
         }
+        let has_status = titles.iter().any(|field| field.key == "status");
         let titles: Vec<_> = titles
             .iter()
             .map(|field| match field.key.as_str() {
-                "for" => format!("to {}", field.test),
+                "for" if has_status => format!("to {}", field.test),
+                "for" => format!("an answer to {}", field.test),
                 _ => field.test.to_string(),
             })
             .collect();
@@ -319,6 +354,9 @@ impl fmt::Display for Pattern {
         }
     }
 }
+
+const RESULT_CODE: &str = "Result-Code";
+const EXPERIMENTAL_RESULT: &str = "Experimental-Result";
 
 /// What holds of a pattern so far, and the first thing that does not.
 #[derive(Default)]

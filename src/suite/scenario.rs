@@ -357,6 +357,7 @@ impl fmt::Display for Times {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.min, self.max) {
             (1, None) => Ok(()),
+            (1, Some(1)) => f.write_str("once"),
             (min, Some(max)) if min == max => write!(f, "{min} times"),
             (min, Some(max)) => write!(f, "{min} to {max} times"),
             (min, None) => write!(f, "{min} times or more"),

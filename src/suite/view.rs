@@ -542,6 +542,8 @@ impl View {
             }
             "result" => values(268).filter_map(|(_, v)| number(v)).collect(),
             "experimental-result" => within(297, 298).into_iter().filter_map(number).collect(),
+            // No field of patterns: it stands in words beside the result.
+            "experimental-vendor" => within(297, 266).into_iter().filter_map(number).collect(),
             "user-name" => strings(1),
             "session-id" => strings(263),
             "visited-network" => strings(600),

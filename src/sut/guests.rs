@@ -877,3 +877,67 @@ fn failed(failures: &Mutex<Vec<String>>, why: String) {
         .unwrap_or_else(PoisonError::into_inner)
         .push(why);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+        thread,
+    };
+
+    use super::*;
+    use crate::spec::Role;
+
+    /// What comes of a reset whose order is answered with this status.
+    fn answered(status: u16) -> io::Result<bool> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"}") {
+                let mut octets = [0; 1024];
+                let read = stream.read(&mut octets).unwrap();
+                asked.extend_from_slice(&octets[..read]);
+            }
+            write!(stream, "HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n").unwrap();
+            String::from_utf8(asked).unwrap()
+        });
+        let trigger = Trigger::Post(url);
+        let told = Told::default();
+        let reset = reset(&guest(), Some(&trigger), &told, &AtomicBool::new(false));
+        let asked = server.join().unwrap();
+        assert!(asked.contains("\"action\":\"reset\""), "{asked}");
+        reset
+    }
+
+    fn guest() -> Guest {
+        Guest {
+            name: "tracker".to_owned(),
+            nodes: vec!["tracker".into()],
+            roles: vec![Role::Tracker],
+            way: Way::Address {
+                ip: None,
+                listeners: Vec::new(),
+            },
+            ready: Ready::Probe,
+            ready_within: Duration::from_secs(1),
+            lifetime: Lifetime::Run,
+            addresses: Addresses::Assigned,
+            reset: None,
+            trigger: None,
+            by_itself: Vec::new(),
+        }
+    }
+
+    /// 501 says that it cannot be reset: no error, and what it remembers is not laid to it.
+    #[test]
+    fn a_guest_that_refuses_to_be_reset_is_not_reset_and_has_not_failed() {
+        assert!(answered(200).unwrap());
+        assert!(!answered(501).unwrap());
+        let failed = answered(500).unwrap_err().to_string();
+        assert!(failed.contains("the order \"reset\""), "{failed}");
+        assert!(failed.contains("answered 500"), "{failed}");
+    }
+}

@@ -4,7 +4,10 @@
 pub mod jsonl;
 pub mod pcapng;
 
-use std::net::SocketAddr;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +23,31 @@ use crate::{
 pub struct Trace {
     pub meta: Meta,
     pub events: Vec<Event>,
+}
+
+impl Trace {
+    /// For each event, the event at which its frame was sent; its own number where there is none.
+    pub fn sendings(&self) -> Vec<usize> {
+        let mut flying: BTreeMap<_, BTreeSet<usize>> = BTreeMap::new();
+        let events = self.events.iter().enumerate();
+        events
+            .map(|(number, event)| {
+                let Some(frame) = event.frame() else {
+                    return number;
+                };
+                let waiting = flying
+                    .entry((&frame.from, &frame.to, frame.on, &frame.bytes))
+                    .or_default();
+                match &event.kind {
+                    EventKind::Sent(_) => {
+                        waiting.insert(number);
+                        number
+                    }
+                    _ => waiting.pop_first().unwrap_or(number),
+                }
+            })
+            .collect()
+    }
 }
 
 /// What must be known to read the events again tomorrow.

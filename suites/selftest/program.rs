@@ -561,6 +561,73 @@ fn runs_over_sockets_at_the_same_time_leave_each_other_alone() {
 }
 
 #[test]
+fn several_rules_are_broken_each_where_it_is_seen() {
+    let folder = Folder::new("several");
+    let run = folder.path().join("run");
+    let (ue, edge) = ("ue-skips-p-cscf", "edge-looks-at-no-token");
+    let both = ["--deviation", ue, "--deviation", edge];
+    let mut command = peerproof();
+    command.arg("run").args(both).args(["--report", "html"]);
+    command.arg("--out").arg(&run).assert().code(1);
+    let results = fs::read_to_string(run.join("results.json")).unwrap();
+    let results: Value = serde_json::from_str(&results).unwrap();
+    let instances = results["instances"].as_array().unwrap();
+    let broken: BTreeSet<&str> = instances
+        .iter()
+        .map(|instance| instance["deviation"].as_str().unwrap())
+        .collect();
+    assert_eq!(BTreeSet::from([ue, edge]), broken);
+    assert!(
+        instances
+            .iter()
+            .all(|instance| instance["outcome"] == "fail")
+    );
+    let page = fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(page.contains("<dt>rule broken</dt><dd><code>edge-looks-at-no-token</code>"));
+
+    // Played again, each breaks its own.
+    for instance in instances {
+        let again = format!("{}/{}", run.display(), instance["id"].as_str().unwrap());
+        peerproof().args(["replay", &again]).assert().code(1);
+    }
+
+    let mut command = peerproof();
+    command.args(["run", "common/registration/*"]).args(both);
+    let error = complained(command.assert().code(2));
+    assert!(error.contains("to play against ue-skips-p-cscf"), "{error}");
+}
+
+#[test]
+fn runs_that_share_nothing_are_not_compared() {
+    let folder = Folder::new("compared");
+    let play = |name: &str, selector: &str, deviation: &[&str]| {
+        let out = folder.path().join(name);
+        let mut command = peerproof();
+        command.args(["run", selector]).args(deviation);
+        command.arg("--out").arg(&out).output().unwrap();
+        out
+    };
+    let broken = ["--deviation", "ue-skips-p-cscf"];
+    let failing = "registered/step-3-piece-request/asks-through-the-p-cscf";
+    let one = play("one", "common/registration/refuses-a-wrong-answer", &[]);
+    let other = play("other", failing, &broken);
+    let whole = play("whole", failing, &[]);
+    let compare = |before: &Path, after: &Path, code: i32| {
+        said(
+            peerproof()
+                .arg("compare")
+                .args([before, after])
+                .assert()
+                .code(code),
+        )
+    };
+    let told = compare(&one, &other, 2);
+    assert!(told.contains("no instance in common"), "{told}");
+    assert!(!told.contains("newly failing"), "{told}");
+    assert!(compare(&whole, &other, 1).contains("1 newly failing"));
+}
+
+#[test]
 fn lists_are_read_by_machines() {
     let list = said(
         peerproof()

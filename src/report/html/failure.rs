@@ -6,9 +6,10 @@ use std::{collections::BTreeSet, fmt::Write};
 use super::{badge, escape, picture, sign};
 use crate::{
     judge::Blame,
+    node::deviation::Deviation,
     report::{
         FindingRow, Folder, InstanceResult, LedgerRow, Outcome,
-        decode::{decode, raw},
+        decode::{decode, raw, readable},
         folder::{instance_ladder, ladder_file},
         label,
         ladder::{Arrow, Ghost, Ladder, Row},
@@ -68,6 +69,15 @@ impl<'a> Pages<'a> {
             "<dl><dt>clause</dt><dd>{clause}</dd><dt>purpose</dt><dd>{}</dd>",
             escape(&instance.purpose)
         );
+        if let Some(name) = &instance.deviation {
+            let summary = Deviation::named(name).map_or("", |deviation| deviation.summary);
+            let _ = writeln!(
+                text,
+                "<dt>rule broken</dt><dd><code>{}</code><br>{}</dd>",
+                escape(name),
+                escape(summary)
+            );
+        }
         if let Some(reason) = &instance.reason {
             let _ = writeln!(text, "<dt>reason</dt><dd>{}</dd>", escape(reason));
         }
@@ -267,9 +277,13 @@ fn opened(frame: &Frame) -> String {
             );
         }
     }
+    let (said, class) = match readable(frame, OCTETS) {
+        Some(_) => ("octets, with ↵ for CR LF", ""),
+        None => ("octets", " class=\"dump\""),
+    };
     let _ = writeln!(
         text,
-        "<details><summary>octets</summary><pre>{}</pre></details>",
+        "<details><summary>{said}</summary><pre{class}>{}</pre></details>",
         escape(&raw(frame, OCTETS))
     );
     text
@@ -290,7 +304,9 @@ fn seen(ladder: &Ladder, target: &dyn Fn(usize) -> Option<String>) -> String {
     // What was expected instead of a message stands right behind that.
     let is_instead = |place: usize, ghost: &Ghost| match place.checked_sub(1) {
         Some(before) => matches!(&ladder.rows[before], Row::Arrow(arrow)
-            if arrow.failing && (arrow.from, arrow.to) == (ghost.from, ghost.to)),
+            if arrow.failing
+                && ghost.from.is_none_or(|from| from == arrow.from)
+                && ghost.to.is_none_or(|to| to == arrow.to)),
         None => false,
     };
     let rows = ladder.rows.iter().enumerate();
@@ -311,13 +327,15 @@ fn seen(ladder: &Ladder, target: &dyn Fn(usize) -> Option<String>) -> String {
         }
         Row::Ghost(ghost) if ghost.failing && !is_instead(place, ghost) => {
             let label = escape(&ghost.label);
-            Some(match ghost.from == ghost.to {
-                true => format!("{label}, of {}: never came", lane(ghost.from)),
-                false => format!(
-                    "{} → {}: {label}, never came",
-                    lane(ghost.from),
-                    lane(ghost.to)
-                ),
+            Some(match (ghost.from, ghost.to) {
+                (Some(from), Some(to)) => {
+                    format!("{} → {}: {label}, never came", lane(from), lane(to))
+                }
+                (Some(from), None) => format!("from {}: {label}, never came", lane(from)),
+                (None, to) => {
+                    let to = to.map(lane).unwrap_or_default();
+                    format!("to {to}: {label}, never came")
+                }
             })
         }
         _ => None,

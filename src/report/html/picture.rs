@@ -185,7 +185,19 @@ impl Plan {
     }
 
     fn ghost(&self, ghost: &Ghost, top: usize) -> String {
-        let (a, b) = (self.lane(ghost.from), self.lane(ghost.to));
+        // Of one party nothing is known: the line begins or ends in the open, inside the picture.
+        let open = |lane: usize| match self.lane(lane) + STUB <= self.lanes_end {
+            true => self.lane(lane) + STUB,
+            false => self.lane(lane) - STUB,
+        };
+        let (a, b) = match (ghost.from, ghost.to) {
+            (Some(from), Some(to)) if from != to => (self.lane(from), self.lane(to)),
+            (Some(from), _) => (self.lane(from), open(from)),
+            (None, to) => {
+                let to = to.unwrap_or_default();
+                (open(to), self.lane(to))
+            }
+        };
         let class = match ghost.failing {
             true => "arrow ghost failing",
             false => "arrow ghost",
@@ -200,10 +212,8 @@ impl Plan {
                 cross(self.lanes_end + 113, top + MIDDLE),
             );
         }
-        // Of one party nothing is known: the line ends in the open.
-        let end = if a == b { a + STUB } else { b };
-        inside.push_str(&self.shaft(a, end, top + SHAFT, false));
-        inside.push_str(&self.words(&ghost_label(ghost), a, end, top));
+        inside.push_str(&self.shaft(a, b, top + SHAFT, false));
+        inside.push_str(&self.words(&ghost_label(ghost), a, b, top));
         let on = ghost.on.map(|on| on.to_string()).unwrap_or_default();
         format!(
             "<g class=\"{class}\"><title>expected, and never came: {}</title>{inside}</g>\n",

@@ -1,0 +1,233 @@
+//! What was expected and never came, placed among what did: right behind what came in its place, or where its
+//! time was over.
+
+use super::{Caption, Row, Rows, is_same};
+use crate::{spec::RefPoint, time::At, wire::frame::Frame};
+
+/// A message that was expected and never came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ghost {
+    /// The event before which it was expected.
+    pub before: usize,
+    /// Who ought to have sent it; `None` where it may be one of several, or anybody. One of both is known.
+    pub from: Option<usize>,
+    pub to: Option<usize>,
+    pub on: Option<RefPoint>,
+    /// With those it may have come from or gone to, where they are several: `GET to es-1 or os-1`.
+    pub label: String,
+    /// The verdict rests on it.
+    pub failing: bool,
+}
+
+impl Rows {
+    /// The rows, with what was expected right behind what came instead, which was sent before it arrived.
+    pub(super) fn in_place(self) -> Vec<Row> {
+        let mut place: Vec<usize> = (0..self.done.len()).collect();
+        for (ghost, arrow) in self.instead {
+            place[ghost] = arrow;
+        }
+        let mut rows: Vec<(usize, Row)> = place.into_iter().zip(self.done).collect();
+        rows.sort_by_key(|(place, _)| *place);
+        rows.into_iter().map(|(_, row)| row).collect()
+    }
+
+    /// The messages that were expected before `event` and never came. Where no party is known it is a band.
+    pub(super) fn expect(
+        &mut self,
+        event: usize,
+        instead: Option<&Frame>,
+        steps: &[Caption],
+        lanes: &[String],
+    ) {
+        let place = |name: &Option<String>| {
+            let name = name.as_ref()?;
+            lanes.iter().position(|lane| lane == name)
+        };
+        for step in steps {
+            let Some(missing) = step.missing.as_ref().filter(|m| m.before == event) else {
+                continue;
+            };
+            self.open.clear();
+            let (from, to) = (place(&missing.from), place(&missing.to));
+            match (from, to) {
+                (Some(_), _) | (_, Some(_)) => {
+                    if let Some(arrow) = instead.and_then(|frame| self.in_the_air(frame)) {
+                        self.instead.push((self.done.len(), arrow));
+                    }
+                    self.done.push(Row::Ghost(Ghost {
+                        before: event,
+                        from,
+                        to,
+                        on: missing.on,
+                        label: named(&missing.words),
+                        failing: step.failing,
+                    }));
+                }
+                (None, None) => {
+                    let at = self.last_moment();
+                    self.band(at, format!("missing: {}", missing.words), self.part);
+                }
+            }
+        }
+    }
+
+    fn last_moment(&self) -> At {
+        let moments = self.done.iter().rev().filter_map(|row| match row {
+            Row::Arrow(arrow) => Some(arrow.at),
+            Row::Band { at, .. } | Row::Remark { at, .. } => Some(*at),
+            Row::Ghost(_) => None,
+        });
+        moments.max().unwrap_or(At::ZERO)
+    }
+
+    /// The row of the oldest sending of this very frame that has not arrived.
+    fn in_the_air(&self, frame: &Frame) -> Option<usize> {
+        let mut flying = self.flying.iter();
+        flying
+            .find(|(_, sent)| is_same(sent, frame))
+            .map(|(row, _)| *row)
+    }
+}
+
+/// The same as [`in_short`], with the parties of which there are several: an arrow can lead to one only.
+fn named(words: &str) -> String {
+    let mut text = in_short(words);
+    let hop = words
+        .split_once(": ")
+        .and_then(|(hop, _)| hop.split_once(" → "));
+    if let Some((from, rest)) = hop {
+        let to = rest.split(" on ").next().unwrap_or(rest);
+        let to = to.split(" (").next().unwrap_or(to);
+        for (names, word) in [(from, "from"), (to, "to")] {
+            if names.contains(" or ") {
+                text = format!("{text} {word} {names}");
+            }
+        }
+    }
+    text
+}
+
+/// What is expected, without the hop, the tests of fields and the time: `INVITE`.
+pub fn in_short(words: &str) -> String {
+    let what = words.split_once(": ").map_or(words, |(_, what)| what);
+    let ends = [
+        " matching ",
+        " containing ",
+        " not containing ",
+        " with ",
+        " within ",
+        ", ",
+    ];
+    let end = ends.iter().filter_map(|end| what.find(end)).min();
+    what[..end.unwrap_or(what.len())].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        Charset, Ladder, Look,
+        tests::{frame, journey, own, trace},
+    };
+    use super::*;
+    use crate::{report::MissingRow, trace::EventKind};
+
+    #[test]
+    fn a_message_that_never_came_is_drawn_where_it_was_expected() {
+        let expected = |to: Option<&str>| Caption {
+            missing: Some(MissingRow {
+                from: Some("ue-a".to_owned()),
+                to: to.map(str::to_owned),
+                on: Some(RefPoint::Gm),
+                words: "ue-a → p-cscf on Gm: INVITE with sdp x y within 2 s".to_owned(),
+                before: 5,
+            }),
+            failing: true,
+            ..own("")
+        };
+        let look = Look {
+            width: 90,
+            charset: Charset::Unicode,
+        };
+        let ladder = Ladder::of(&journey(), &[expected(Some("p-cscf"))], &|_| false);
+        let (excerpt, ..) = ladder.excerpt(3);
+        insta::assert_snapshot!(excerpt.text(look), @r"
+   ue-a       p-cscf      tracker
+     │◀─200──────────────────│        3  Ut        0.003
+     │ · chosen: es-1        │        4            0.004
+     │╌╌INVITE╌╌▷│           │           Gm        missing  ✗
+");
+        let ladder = Ladder::of(&journey(), &[expected(None)], &|_| false);
+        assert!(ladder.text(look).contains("│╌╌▷ INVITE"));
+    }
+
+    #[test]
+    fn one_of_several_parties_is_named_and_drawn_towards_none_of_them() {
+        let expected = |from: Option<&str>, to: Option<&str>, words: &str| Caption {
+            missing: Some(MissingRow {
+                from: from.map(str::to_owned),
+                to: to.map(str::to_owned),
+                on: Some(RefPoint::Gm),
+                words: words.to_owned(),
+                before: 5,
+            }),
+            ..own("")
+        };
+        let steps = [
+            expected(
+                Some("ue-a"),
+                None,
+                "ue-a → es-1 or os-1 on Data: GET with http path /x within 2 s",
+            ),
+            expected(
+                None,
+                Some("tracker"),
+                "es-1 or os-1 → tracker (tls): POST within 2 s",
+            ),
+            expected(
+                None,
+                Some("es-1"),
+                "anybody → es-1: an answer to INVITE, with sip status 200 within 2 s",
+            ),
+        ];
+        let ladder = Ladder::of(&journey(), &steps, &|_| false);
+        let text = ladder.text(Look {
+            width: 100,
+            charset: Charset::Unicode,
+        });
+        assert!(text.contains("│╌╌▷ GET to es-1 or os-1"), "{text}");
+        assert!(text.contains("│◁╌╌ POST from es-1 or os-1"), "{text}");
+        assert!(text.contains("│◁╌╌ an answer to INVITE"), "{text}");
+        let tight = ladder.text(Look {
+            width: 60,
+            charset: Charset::Unicode,
+        });
+        assert!(tight.contains("an answer to INVITE ╌╌▷│"), "{tight}");
+    }
+
+    #[test]
+    fn what_was_expected_stands_right_behind_what_came_instead() {
+        let asked = frame("ue-a", "tracker", RefPoint::Ut, "GET / HTTP/1.1\r\n\r\n");
+        let other = frame("ue-b", "tracker", RefPoint::Ut, "PUT / HTTP/1.1\r\n\r\n");
+        let trace = trace(vec![
+            EventKind::Sent(asked.clone()),
+            EventKind::Sent(other),
+            EventKind::Received(asked),
+        ]);
+        let expected = Caption {
+            missing: Some(MissingRow {
+                from: Some("ue-a".to_owned()),
+                to: Some("tracker".to_owned()),
+                on: Some(RefPoint::Ut),
+                words: "ue-a → tracker on Ut: POST within 2 s".to_owned(),
+                before: 2,
+            }),
+            ..own("")
+        };
+        let rows = Ladder::of(&trace, &[expected], &|_| false).rows;
+        let is_ghost: Vec<bool> = rows
+            .iter()
+            .map(|row| matches!(row, Row::Ghost(_)))
+            .collect();
+        assert_eq!(vec![false, true, false], is_ghost);
+    }
+}

@@ -1,0 +1,194 @@
+//! What a person sees of a failure: which rows of the ladder are red, and what the findings say.
+
+mod whole;
+
+use peerproof::{
+    judge::{self, Rigour},
+    node::deviation::Deviation,
+    report::{
+        InstanceResult, Outcome, StoredFile, folder, gather,
+        ladder::{Ladder, Row},
+    },
+    run::{self, Casting},
+    suite::Instance,
+};
+use whole::{all, suite};
+
+/// A never that is broken several times: each message is red, and the one that was sent first is told first.
+#[test]
+fn every_message_that_must_not_be_seen_is_red_and_the_first_is_told_first() {
+    let (result, ladder) = failed(
+        "registered/step-3-piece-request/asks-through-the-p-cscf",
+        "ue-skips-p-cscf",
+    );
+    let red = [
+        "ue-a → ue-b: INVITE",
+        "ue-a → es-1: INVITE",
+        "ue-a → os-1: INVITE",
+    ];
+    assert_eq!(red[..], red_arrows(&ladder)[..]);
+    let first = result.findings.first().unwrap();
+    assert_eq!("ue-a → ue-b on Gm: INVITE", first.actual);
+    assert_eq!(Some("ue-a"), first.node.as_deref());
+}
+
+/// One NOTIFY is due and five come: the four that are too many are red.
+#[test]
+fn every_message_too_many_is_red() {
+    let (_, ladder) = failed(
+        "common/peer-list-subscription/sends-one-notify-for-one-subscription",
+        "tracker-notifies-five-times",
+    );
+    assert_eq!(
+        ["tracker → s-cscf: NOTIFY, 3 peers"; 4][..],
+        red_arrows(&ladder)[..]
+    );
+}
+
+/// A REGISTER is due and never comes: the ghost alone is red, none of the messages that came meanwhile.
+#[test]
+fn of_a_message_that_never_came_the_ghost_alone_is_red() {
+    let (result, ladder) = failed(
+        "common/registration/registers-the-user-with-the-tracker",
+        "s-cscf-tells-the-tracker-of-nobody",
+    );
+    assert_eq!("nothing of the kind", result.findings[0].actual);
+    assert!(red_arrows(&ladder).is_empty(), "{:?}", red_arrows(&ladder));
+    assert_eq!(["s-cscf → tracker: REGISTER"], red_ghosts(&ladder)[..]);
+}
+
+/// The message nearest to what is due may be another one, with which nothing is wrong: it is not red.
+#[test]
+fn a_message_that_is_merely_near_is_not_red() {
+    let (result, ladder) = failed(
+        "common/registration/asks-the-hss-at-each-step",
+        "i-cscf-registers-without-asking",
+    );
+    assert_eq!(
+        "i-cscf → hss on Cx: diameter command LIR, not UAR",
+        result.findings[0].actual
+    );
+    assert!(red_arrows(&ladder).is_empty(), "{:?}", red_arrows(&ladder));
+    assert_eq!(["i-cscf → hss: UAR"], red_ghosts(&ladder)[..]);
+}
+
+/// An answer that is the wrong one came in the place of the right one: both are red, whether or not the status is
+/// named that was due.
+#[test]
+fn a_wrong_answer_is_red_with_the_one_that_was_due() {
+    let (result, ladder) = failed(
+        "common/data-transfer/refuses-a-file-with-another-digest",
+        "holder-refuses-with-404",
+    );
+    let finding = &result.findings[0];
+    assert_eq!(
+        "ue-b → p-cscf on Gm: an answer to INVITE, with sip status 488, or sip status 200 and sdp port 0 within 5 s",
+        finding.expected
+    );
+    assert_eq!(
+        "ue-b → p-cscf on Gm: sip status 404, not sip status 488, or sip status 200 and sdp port 0",
+        finding.actual
+    );
+    assert_eq!(["ue-b → p-cscf: 404 (INVITE)"], red_arrows(&ladder)[..]);
+    assert_eq!(
+        ["ue-b → p-cscf: an answer to INVITE"],
+        red_ghosts(&ladder)[..]
+    );
+}
+
+/// One of two edge servers has to ask the origin: the ghost comes from neither, and names both.
+#[test]
+fn what_one_of_several_ought_to_send_is_drawn_from_none_of_them() {
+    let (result, ladder) = failed(
+        "unregistered/step-5-controller-asks-edges/fills-a-cold-edge-from-the-origin",
+        "edge-fetches-nothing",
+    );
+    assert_eq!(
+        "es-1 → ctrl on Cdn: 404, not to os-1",
+        result.findings[0].actual
+    );
+    assert_eq!(["… → os-1: GET from es-1 or es-2"], red_ghosts(&ladder)[..]);
+}
+
+#[test]
+fn the_words_of_a_failure_are_those_of_the_protocol() {
+    let told = |scenario: &str, deviation: &str| {
+        let (result, _) = failed(scenario, deviation);
+        let finding = &result.findings[0];
+        (finding.expected.clone(), finding.actual.clone())
+    };
+    let (expected, actual) = told(
+        "common/core/gives-authentication-data-for-the-scheme-asked-for",
+        "hss-gives-a-digest-for-aka",
+    );
+    assert!(expected.contains("MAA with Result-Code 2001"), "{expected}");
+    assert_eq!(
+        "hss → s-cscf on Cx: Experimental-Result 5006 (vendor 10415), not Result-Code 2001",
+        actual
+    );
+    let (expected, actual) = told(
+        "common/registration/answers-no-network-that-lacks-the-key",
+        "ue-answers-any-network",
+    );
+    assert_eq!(
+        "never ue-d → p-cscf on Gm: REGISTER with sip Authorization matching /response=\"[0-9a-f]{32}\"/",
+        expected
+    );
+    assert_eq!("ue-d → p-cscf on Gm: REGISTER", actual);
+    let (expected, actual) = told(
+        "common/peer-list-subscription/sends-one-notify-for-one-subscription",
+        "tracker-notifies-five-times",
+    );
+    assert!(expected.ends_with(", once within 5 s"), "{expected}");
+    assert!(
+        actual.ends_with("NOTIFY (3 peers), one too many"),
+        "{actual}"
+    );
+}
+
+/// What came of the first instance of a scenario in which a rule is broken.
+fn failed(scenario: &str, deviation: &str) -> (InstanceResult, Ladder) {
+    let suite = suite();
+    let mut instances = all(&suite, 0).into_iter();
+    let of_it = |instance: &Instance| instance.scenario.id == scenario;
+    let instance = instances.find(of_it).unwrap();
+    let casting = Casting {
+        deviation: Deviation::named(deviation),
+        ..Casting::default()
+    };
+    let trace = run::play(&suite, &instance, casting).trace;
+    let judgement = judge::judge(&suite, &instance, &trace, None, Rigour::Usual);
+    let stored = StoredFile {
+        file: "trace.jsonl".to_owned(),
+        sha256: String::new(),
+    };
+    let result = gather::played(&suite, &instance, &trace, stored, &judgement);
+    assert_eq!(Outcome::Fail, result.outcome, "{:?}", result.findings);
+    let ladder = folder::instance_ladder(&trace, &result);
+    (result, ladder)
+}
+
+fn red_arrows(ladder: &Ladder) -> Vec<String> {
+    let rows = ladder.rows.iter().filter_map(|row| match row {
+        Row::Arrow(arrow) if arrow.failing => {
+            let (from, to) = (&ladder.lanes[arrow.from], &ladder.lanes[arrow.to]);
+            Some(format!("{from} → {to}: {}", arrow.label))
+        }
+        _ => None,
+    });
+    rows.collect()
+}
+
+fn red_ghosts(ladder: &Ladder) -> Vec<String> {
+    let name = |lane: Option<usize>| lane.map_or("…", |lane| ladder.lanes[lane].as_str());
+    let rows = ladder.rows.iter().filter_map(|row| match row {
+        Row::Ghost(ghost) if ghost.failing => Some(format!(
+            "{} → {}: {}",
+            name(ghost.from),
+            name(ghost.to),
+            ghost.label
+        )),
+        _ => None,
+    });
+    rows.collect()
+}

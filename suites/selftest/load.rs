@@ -602,7 +602,7 @@ fn pipelined_questions_are_answered_in_order_as_the_node_answers() {
     assert!(answers[2].contains("\"error_code\":1"), "{said}");
     // It says that it closes where it was asked to (RFC 9112 9.6), and only there.
     let says_close = |answer: &&str| answer.to_lowercase().contains("\r\nconnection: close\r\n");
-    let closing: Vec<bool> = answers.iter().map(|answer| says_close(&answer)).collect();
+    let closing: Vec<bool> = answers.iter().map(says_close).collect();
     assert_eq!(vec![false, false, true], closing, "{said}");
 
     let mut nonsense = TcpStream::connect(serving.addr).unwrap();

@@ -108,8 +108,14 @@ pub fn detail(
     let mut text = line(&instance.id, instance, 0);
     row(&mut text, "purpose", &instance.purpose);
     let told = alike(&instance.findings);
+    let mut expected = "";
     for (finding, times) in told.iter().take(FINDINGS) {
-        text.push_str(&explained(finding));
+        // Each message that broke one rule: the rule once, then the messages.
+        if finding.expected != expected {
+            expected = &finding.expected;
+            row(&mut text, "expected", expected);
+        }
+        row(&mut text, "actual", &blamed(finding));
         if *times > 1 {
             row(&mut text, "times", &times.to_string());
         }
@@ -124,7 +130,8 @@ pub fn detail(
     }
     for finding in &instance.advice {
         row(&mut text, "advice", &source(finding));
-        text.push_str(&explained(finding));
+        row(&mut text, "expected", &finding.expected);
+        row(&mut text, "actual", &blamed(finding));
     }
     if let Some(reason) = &instance.reason {
         row(&mut text, "reason", reason);
@@ -182,16 +189,9 @@ pub fn source(finding: &FindingRow) -> String {
     words.join(" · ")
 }
 
-fn explained(finding: &FindingRow) -> String {
-    let mut text = String::new();
-    row(&mut text, "expected", &finding.expected);
-    let party = finding.party();
-    row(
-        &mut text,
-        "actual",
-        &format!("{}   blame: {party}", finding.actual),
-    );
-    text
+/// What came, and whose it is.
+fn blamed(finding: &FindingRow) -> String {
+    format!("{}   blame: {}", finding.actual, finding.party())
 }
 
 fn row(text: &mut String, name: &str, value: &str) {

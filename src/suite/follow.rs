@@ -139,6 +139,17 @@ struct State {
     nearest: Option<Near>,
 }
 
+/// The most messages that are remembered to have broken one step: whoever floods is told of no more.
+const MOST_BROKEN: usize = 16;
+
+impl State {
+    fn broke(&mut self, event: usize, at: At) {
+        if self.broken.len() < MOST_BROKEN {
+            self.broken.push((event, at));
+        }
+    }
+}
+
 impl<'a> Follower<'a> {
     pub fn new(steps: &'a [Step], context: &'a Context) -> Follower<'a> {
         let mut governor = None;
@@ -339,7 +350,7 @@ impl<'a> Follower<'a> {
                 && self.covers(index, never)
                 && never.pattern.matches(frame, view, &self.values())
             {
-                self.states[index].broken.push((event, at));
+                self.states[index].broke(event, at);
             }
         }
     }
@@ -358,7 +369,7 @@ impl<'a> Follower<'a> {
                 && expect.pattern.matches(frame, view, &values)
         });
         if let Some((index, _)) = surplus {
-            self.states[index].broken.push((event, at));
+            self.states[index].broke(event, at);
         }
     }
 
@@ -393,7 +404,7 @@ impl<'a> Follower<'a> {
         let window = self.window_end(index);
         let state = &mut self.states[index];
         if expect.times.max == Some(state.met.len()) {
-            state.broken.push((event, at));
+            state.broke(event, at);
             return;
         }
         state.met.push((event, at));
@@ -797,6 +808,10 @@ mod tests {
         let silence = scene.follow(&events).outcomes().remove(2);
         assert_eq!([1, 3], silence.broken[..]);
         assert_eq!(Some(ms(5)), silence.at);
+        let flood = (0..1000).map(|n| received(n, "ue-a", "es-1", "INVITE x"));
+        let events: Vec<_> = std::iter::once(done(1, 0)).chain(flood).collect();
+        let silence = scene.follow(&events).outcomes().remove(2);
+        assert_eq!((1..17).collect::<Vec<usize>>(), silence.broken);
     }
 
     #[test]

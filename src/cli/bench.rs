@@ -490,6 +490,9 @@ impl Bench {
         draw(&trial, &out, &self.report)?;
         tell(&drawing::text(&trial, stopped.as_ref()))?;
         tell(&format!("{}\n", out.join("bench.json").display()))?;
+        if self.report.contains(&Drawn::Html) {
+            tell(&format!("{}\n", out.join("report.html").display()))?;
+        }
         if stop.is_asked() {
             return Ok(Exit::Interrupted);
         }

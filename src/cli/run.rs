@@ -110,6 +110,12 @@ enum Voice {
     Nobody,
 }
 
+/// Whether an instance says that it sees this rule broken.
+fn kills(instance: &Instance, deviation: &Deviation) -> bool {
+    let mut kills = instance.scenario.kills.iter();
+    kills.any(|name| name == deviation.name)
+}
+
 impl Run {
     /// The same, without a word.
     pub fn quietly(self) -> Run {
@@ -163,9 +169,8 @@ impl Run {
             [one] => Some(one),
             ref several => {
                 let mut several = several.iter();
-                let kills = &instance.scenario.kills;
                 several
-                    .find(|deviation| kills.iter().any(|name| name == deviation.name))
+                    .find(|deviation| kills(instance, deviation))
                     .copied()
             }
         }
@@ -270,6 +275,15 @@ impl Run {
         let clock = Instant::now();
         for warning in self.sut.warnings(suite, profile) {
             eprintln!("{warning}");
+        }
+        if let [one] = self.deviation[..]
+            && !instances.iter().any(|i| kills(i, one))
+        {
+            eprintln!(
+                "warning: no scenario selected claims to see {}: that they pass says nothing; peerproof explain {} names \
+                 those that do",
+                one.name, one.name
+            );
         }
         let (folder, id) = self.folder(suite, started)?;
         let stop = Stop::on_signals();

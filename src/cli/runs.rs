@@ -14,6 +14,12 @@ const LATEST: &str = "latest";
 pub fn find(name: &str) -> Result<PathBuf, Failure> {
     locate(name).ok_or_else(|| {
         let runs = runs_folder();
+        let is_measurement = |path: &Path| path.join("bench.json").is_file();
+        if is_measurement(Path::new(name)) || is_measurement(&runs.join(name)) {
+            return Failure::usage(format!(
+                "{name}: found a measurement, expected a run; a measurement is drawn by bench --report html"
+            ));
+        }
         Failure::usage(format!(
             "found no run \"{name}\", expected a folder with results.json, a run's name in {}, or \
              {LATEST}; known are: {}",
@@ -81,7 +87,9 @@ fn known() -> Vec<String> {
         return Vec::new();
     };
     let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .flatten()
+        .filter(|entry| entry.path().join("results.json").is_file())
+        .filter_map(|entry| entry.file_name().into_string().ok())
         .collect();
     names.sort();
     names

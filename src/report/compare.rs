@@ -198,7 +198,7 @@ fn conditions(before: &Report, after: &Report) -> Vec<Condition> {
             ("version", run.version.clone()),
             ("seed", run.seed.to_string()),
             ("transport", run.transport.clone()),
-            ("selection", run.selection.join(" ")),
+            ("selection", run.selected()),
             (
                 "tested",
                 sut.map_or_else(|| "every node".to_owned(), |sut| sut.name.clone()),

@@ -143,6 +143,16 @@ pub struct Run {
     pub contents: Vec<StoredFile>,
 }
 
+impl Run {
+    /// What was selected, in words.
+    pub fn selected(&self) -> String {
+        match self.selection.is_empty() {
+            true => "everything".to_owned(),
+            false => self.selection.join(" "),
+        }
+    }
+}
+
 /// Who is under test, as its profile says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

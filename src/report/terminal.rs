@@ -10,6 +10,7 @@ use super::{
     Counts, FindingRow, Folder, InstanceResult, Outcome, Report,
     ladder::{Ladder, Look},
 };
+use crate::node::deviation::Deviation;
 
 /// Everything, without colours: what `report.txt` holds.
 pub fn text(report: &Report, folder: &Folder) -> String {
@@ -98,7 +99,8 @@ pub fn alike(findings: &[FindingRow]) -> Vec<(&FindingRow, usize)> {
     told
 }
 
-/// Clause, purpose, expected, actual, blame, picture (of so many rows), command: always in this order.
+/// Clause, purpose, the rule if one was broken on purpose, expected, actual, blame, picture (of so many rows),
+/// command: always in this order.
 pub fn detail(
     instance: &InstanceResult,
     ladder: io::Result<Option<Ladder>>,
@@ -107,6 +109,9 @@ pub fn detail(
 ) -> String {
     let mut text = line(&instance.id, instance, 0);
     row(&mut text, "purpose", &instance.purpose);
+    if let Some(name) = &instance.deviation {
+        row(&mut text, "broken", &rule_broken(name));
+    }
     let told = alike(&instance.findings);
     let mut expected = "";
     for (finding, times) in told.iter().take(FINDINGS) {
@@ -187,6 +192,14 @@ pub fn source(finding: &FindingRow) -> String {
     }
     words.retain(|word| !word.is_empty());
     words.join(" · ")
+}
+
+/// The rule that was broken on purpose.
+fn rule_broken(name: &str) -> String {
+    match Deviation::named(name) {
+        Some(deviation) => format!("{name}: {}", deviation.summary),
+        None => name.to_owned(),
+    }
 }
 
 /// What came, and whose it is.

@@ -340,6 +340,7 @@ impl fmt::Display for Pattern {
             .map(|field| match field.key.as_str() {
                 "for" if has_status => format!("to {}", field.test),
                 "for" => format!("an answer to {}", field.test),
+                "response" => format!("response {}", field.test),
                 _ => field.test.to_string(),
             })
             .collect();

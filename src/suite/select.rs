@@ -96,6 +96,22 @@ impl Selection {
                 .any(|glob| names(glob, scenario, instance))
     }
 
+    /// The options that what is meant is played with, if there is anything but for the options asked for.
+    fn played_with(&self, suite: &Suite) -> Vec<String> {
+        if self.options == Pins::default() {
+            return Vec::new();
+        }
+        let admitted = suite.scenarios.iter().filter(|s| self.admits(suite, s));
+        let mut options: Vec<String> = admitted
+            .flat_map(|scenario| Instance::of(scenario, 0))
+            .filter(|instance| self.names(&instance.scenario, Some(instance)))
+            .map(|instance| instance.options.to_string())
+            .collect();
+        options.sort();
+        options.dedup();
+        options
+    }
+
     fn nothing(&self, suite: &Suite) -> NothingSelected {
         let ids: Vec<&str> = suite.scenarios.iter().map(|s| s.id.as_str()).collect();
         let mut near = Vec::new();
@@ -137,6 +153,7 @@ impl Selection {
         };
         NothingSelected {
             selection: self.to_string(),
+            played_with: self.played_with(suite),
             near,
             least_far,
         }
@@ -178,7 +195,11 @@ fn names(glob: &str, scenario: &Scenario, instance: Option<&Instance>) -> bool {
 
 impl std::fmt::Display for Selection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut words = self.globs.clone();
+        let quoted = |glob: &String| match glob.is_empty() {
+            true => "\"\"".to_owned(),
+            false => glob.clone(),
+        };
+        let mut words: Vec<String> = self.globs.iter().map(quoted).collect();
         words.extend(self.requirements.iter().map(|r| format!("requirement {r}")));
         words.extend(self.clauses.iter().map(|c| format!("clause {c}")));
         words.extend(self.levels.iter().map(|l| format!("level {l}")));
@@ -194,7 +215,10 @@ impl std::fmt::Display for Selection {
 /// No scenario is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NothingSelected {
+    /// What was asked for; empty if that was everything.
     pub selection: String,
+    /// Where only the options asked for rule everything out: those it is played with.
+    pub played_with: Vec<String>,
     /// The nearest names, where some are near enough to be meant.
     pub near: Vec<String>,
     /// Else those that are least far.
@@ -203,7 +227,15 @@ pub struct NothingSelected {
 
 impl std::fmt::Display for NothingSelected {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.selection.is_empty() {
+            return f.write_str(
+                "found no scenario there, expected some in registered/, unregistered/ or common/",
+            );
+        }
         write!(f, "no scenario matches {}", self.selection)?;
+        if !self.played_with.is_empty() {
+            return write!(f, "; it is played with {}", self.played_with.join(", "));
+        }
         match (self.near.is_empty(), self.least_far.is_empty()) {
             (false, _) => write!(f, ", did you mean {}?", self.near.join(" or ")),
             (true, false) => {

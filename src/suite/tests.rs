@@ -714,6 +714,22 @@ fn a_selection_that_matches_nothing_names_the_nearest() {
         "no scenario matches registered/step-9-test/akss, did you mean registered/step-9-test/asks?",
         nothing.unwrap_err().to_string()
     );
+    let direct = Selection {
+        options: Pins {
+            request: Some(RequestPath::Direct),
+            ..Pins::default()
+        },
+        ..select("*asks")
+    };
+    assert_eq!(
+        "no scenario matches *asks with the options asked for; it is played with ut.ims.ims",
+        direct.instances(&suite, 7).unwrap_err().to_string()
+    );
+    let nothing = select("").instances(&suite, 7).unwrap_err().to_string();
+    assert!(
+        nothing.starts_with("no scenario matches \"\", "),
+        "{nothing}"
+    );
     let tagged = Selection {
         tags: vec!["smoek".to_owned()],
         ..Selection::default()
@@ -757,7 +773,7 @@ fn everybody_who_registers_is_registered_before_the_first_step() {
 
 use crate::{
     io::Action,
-    spec::{Role, Strength},
+    spec::{RequestPath, Role, Strength},
 };
 
 const LEDGER: &str = r#"

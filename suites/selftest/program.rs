@@ -598,6 +598,36 @@ fn several_rules_are_broken_each_where_it_is_seen() {
 }
 
 #[test]
+fn a_rule_that_nothing_selected_sees_is_named() {
+    let folder = Folder::new("unseen");
+    let run = |selector: &str| {
+        let mut command = peerproof();
+        command.args(["run", selector, "--deviation", "ue-skips-p-cscf", "--out"]);
+        let out = folder.path().join(selector.replace('/', "-"));
+        String::from_utf8(command.arg(out).output().unwrap().stderr).unwrap()
+    };
+    let warned = "no scenario selected claims to see ue-skips-p-cscf";
+    let unseen = run("common/registration/refuses-a-wrong-answer");
+    assert!(unseen.contains(warned), "{unseen}");
+    let seen = run("registered/step-3-piece-request/asks-through-the-p-cscf");
+    assert!(!seen.contains(warned), "{seen}");
+}
+
+#[test]
+fn a_measurement_is_not_taken_for_a_run() {
+    let folder = Folder::new("measurement");
+    fs::write(folder.path().join("bench.json"), "{}").unwrap();
+    let error = complained(
+        peerproof()
+            .arg("report")
+            .arg(folder.path())
+            .assert()
+            .code(2),
+    );
+    assert!(error.contains("found a measurement"), "{error}");
+}
+
+#[test]
 fn runs_that_share_nothing_are_not_compared() {
     let folder = Folder::new("compared");
     let play = |name: &str, selector: &str, deviation: &[&str]| {

@@ -73,13 +73,7 @@ pub fn run(report: &Report) -> String {
                 number(scenarios, "scenario")
             ),
         ),
-        (
-            "selection",
-            match run.selection.is_empty() {
-                true => "everything".to_owned(),
-                false => run.selection.join(" "),
-            },
-        ),
+        ("selection", run.selected()),
         ("transport", run.transport.clone()),
         ("seed", run.seed.to_string()),
         (

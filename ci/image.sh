@@ -8,6 +8,7 @@ here=$PWD
 . ci/engine.sh
 
 image=peerproof-tried:$$
+judge=peerproof-judge:$$
 vendor=peerproof-vendor:$$
 label=peerproof.tried=$$
 largest=$((64 * 1024 * 1024))
@@ -18,7 +19,7 @@ folder=$(mktemp -d)
 remove_rest() {
     say "removing what was built and run"
     docker ps --all --quiet --filter "label=$label" | xargs -r docker rm --force > /dev/null || true
-    docker image rm --force "$vendor-good" "$vendor-bad" "$image" > /dev/null 2>&1 || true
+    docker image rm --force "$vendor-good" "$vendor-bad" "$judge" "$image" > /dev/null 2>&1 || true
     # What the build was cut off in, and its first stage, which has no name.
     docker ps --all --quiet --filter "ancestor=$base" | { [ -z "$base_is_ours" ] || xargs -r docker rm --force; } > /dev/null || true
     docker image ls --quiet --filter dangling=true --filter "label=$label" | xargs -r docker image rm --force > /dev/null || true
@@ -59,7 +60,8 @@ stand_in() {
 judged() {
     cd "$folder"
     export PEERPROOF=./peerproof IMAGE="$vendor-$1" SUT=sut.toml OUT="$1"
-    SELECTORS='common/tracker-protocol/answers-error-2-*' exec "$here/ci/action/run.sh"
+    export ARGUMENTS='--authority tls'
+    SELECTORS=common/tracker-protocol/answers-error-2-to-an-earlier-version exec "$here/ci/action/run.sh"
 }
 
 say "what it is built on: $base"
@@ -120,29 +122,43 @@ say "what it measures"
 measured bench tracker --rate 500 --duration 2s
 measured users --users 20 --duration 2s
 
-# A tracker of ours is the vendor's, once as it ought to be, once with a rule broken.
+# A tracker of ours is the vendor's, once as it ought to be, once with a rule broken. It is played one scenario alone, so
+# it has nothing to forget.
 say "the action judges an image"
 cat > "$folder/peerproof" <<END
 #!/bin/sh
-exec docker run --rm --label $label --network host --user 4711:4711 --volume $folder:/runs $image "\$@"
+exec docker run --rm --label $label --network host --user 4711:4711 --volume $folder:/runs $judge "\$@"
 END
 chmod +x "$folder/peerproof"
-tried init sut.toml --sut tracker
+tried init sut.toml --sut tracker --authority tls
 cat >> "$folder/sut.toml" <<END
 [[guest]]
 name    = "tracker"
 address = "127.0.113.40"
-trigger = { post = "http://127.0.113.40:9000/" }
+reset   = "true"
 END
+mkdir "$folder/context"
+cp -R "$folder/tls" "$folder/context/"
+# A reset hook takes a shell.
+docker build --quiet --label "$label" --tag "$judge" --file - "$folder/context" > "$folder/built" 2>&1 <<END ||
+FROM $image AS program
+FROM $base
+COPY --from=program /peerproof /peerproof
+WORKDIR /runs
+ENTRYPOINT ["/peerproof"]
+END
+    { cat "$folder/built"; fail "no judge"; }
 for kind in good bad; do
     case $kind in
         good) deviation='' expected=0 ;;
         bad) deviation=', "--deviation", "tracker-takes-any-version"' expected=1 ;;
     esac
-    docker build --quiet --label "$label" --tag "$vendor-$kind" - > /dev/null 2> "$folder/built" <<END || { cat "$folder/built"; fail "no vendor"; }
+    docker build --quiet --label "$label" --tag "$vendor-$kind" --file - "$folder/context" > "$folder/built" 2>&1 <<END ||
 FROM $image
-CMD ["node", "tracker", "--control", "127.0.113.40:9000"$deviation]
+COPY --chown=65532:65532 tls /tls
+CMD ["node", "tracker", "--authority", "/tls"$deviation]
 END
+        { cat "$folder/built"; fail "no vendor"; }
     status=0
     patiently judged "$kind" || status=$?
     [ "$status" -eq "$expected" ] || fail "found $status, expected $expected"

@@ -565,7 +565,7 @@ impl LoadArgs {
         profile: &Profile,
         log: Option<&Path>,
         stop: &Stop,
-        live: impl FnMut(&Live),
+        live: impl FnMut(&Live) + Send,
     ) -> Result<(Trial, Option<Stopped>), Failure> {
         let cores = self.cores();
         let profile = self.warmed(profile);
@@ -700,7 +700,7 @@ impl LoadArgs {
         server: Option<Server>,
         log: Option<&Path>,
         stop: &Stop,
-        live: impl FnMut(&Live),
+        live: impl FnMut(&Live) + Send,
     ) -> Result<(Trial, Option<Stopped>), Failure> {
         let (clock, halt) = clock_and_stop();
         let manner = Manner {

@@ -65,7 +65,7 @@ pub struct Live {
 pub fn run<P: Part>(
     bench: Bench<P>,
     log_to: Option<&Path>,
-    mut live: impl FnMut(&Live),
+    mut live: impl FnMut(&Live) + Send,
 ) -> io::Result<(Trial, Option<Stopped>)> {
     let Bench {
         plan,
@@ -114,23 +114,29 @@ pub fn run<P: Part>(
             })
             .collect();
         drop(send);
-        let mut told = clock.now();
-        loop {
-            match receive.recv_timeout(Duration::from_millis(200)) {
-                Ok(record) => collected.take(&record),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+        let (watched, collected, live) = (&mut watched, &mut collected, &mut live);
+        let collecting = scope.spawn(move || -> io::Result<()> {
+            // Merging and writing takes milliseconds, and a lane may share its core.
+            machine::stand_back();
+            let mut told = clock.now();
+            loop {
+                match receive.recv_timeout(Duration::from_millis(200)) {
+                    Ok(record) => collected.take(&record),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+                let now = clock.now();
+                watched.look(now, measuring);
+                if now.since(told) >= Duration::from_secs(1) {
+                    told = now;
+                    let since = now.since(manner.begin + manner.warm_up);
+                    let done = since.saturating_sub(manner.patience).as_secs() as u32;
+                    collected.close(done)?;
+                    live(&collected.live(now.since(manner.begin)));
+                }
             }
-            let now = clock.now();
-            watched.look(now, measuring);
-            if now.since(told) >= Duration::from_secs(1) {
-                told = now;
-                let since = now.since(manner.begin + manner.warm_up);
-                let done = since.saturating_sub(manner.patience).as_secs() as u32;
-                collected.close(done)?;
-                live(&collected.live(now.since(manner.begin)));
-            }
-        }
+            Ok(())
+        });
         let reports: io::Result<Vec<LaneReport>> = threads
             .into_iter()
             .map(|thread| {
@@ -139,6 +145,9 @@ pub fn run<P: Part>(
                     .unwrap_or_else(|_| Err(io::Error::other("a lane panicked")))
             })
             .collect();
+        collecting
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("what collects panicked")))?;
         reports.map(|reports| {
             let kinds = kinds_of::<P>(&reports);
             (reports, kinds)

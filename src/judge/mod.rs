@@ -113,6 +113,11 @@ pub struct Missing {
     pub on: Option<RefPoint>,
     /// The step in words, with every place filled whose value is known.
     pub words: String,
+    /// What was not so in the message that came in its place, if that says more than what kind it was to be:
+    /// `ppstp version 1`.
+    pub lacks: Option<String>,
+    /// The message that came in its place is of the kind that was due, so it is wrong; not one beside it.
+    pub is_wrong: bool,
     /// The event before which it belongs: the message that came in its place, or the first after its window;
     /// the number of events if it belongs behind them all.
     pub before: usize,

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::{Blame, Case, Finding, Missing, Verdict};
 use crate::{
     spec::Strength,
-    suite::{Context, Follower, Near, Step, StepOutcome, StepState, Verb, View},
+    suite::{Context, Follower, Near, Pattern, Step, StepOutcome, StepState, Verb, View},
     trace::{Event, Trace},
-    wire::frame::Party,
+    wire::frame::{Frame, Party},
 };
 
 /// The steps of an instance and what became of them.
@@ -51,6 +51,11 @@ impl Followed {
                 to: only(&pattern.to),
                 on: pattern.on.first().copied(),
                 words: outcome.words.clone(),
+                lacks: outcome
+                    .nearest
+                    .as_ref()
+                    .and_then(|near| lacks(pattern, near)),
+                is_wrong: outcome.nearest.as_ref().is_some_and(|near| near.is_wrong),
                 before: belongs_before(trace, outcome, expect.within),
             })
         });
@@ -81,6 +86,17 @@ fn only(names: &[String]) -> Option<String> {
         [one] => Some(one.clone()),
         _ => None,
     }
+}
+
+/// What a message of the right kind has not.
+fn lacks(pattern: &Pattern, near: &Near) -> Option<String> {
+    let d = &near.difference;
+    let field = pattern
+        .fields
+        .iter()
+        .find(|field| field.name() == d.field)?;
+    let is_told = field.is_title() || !near.is_wrong;
+    (!is_told).then(|| format!("{} {}", d.field, d.expected))
 }
 
 /// The message that came instead, else the first event after the window.
@@ -170,13 +186,7 @@ fn violation(case: &Case<'_>, step: &Step, outcome: &StepOutcome, event: usize) 
         Verb::Expect(_) => ", one too many",
         _ => "",
     };
-    let actual = format!(
-        "{} → {} on {}: {}{surplus}",
-        frame.from,
-        frame.to,
-        frame.on,
-        View::new(frame).title()
-    );
+    let actual = format!("{}{}{surplus}", hop(frame), View::new(frame).title());
     let requirement = requirement(case, step, &frame.from);
     let events = event..event + 1;
     let expected = outcome.words.clone();
@@ -205,7 +215,12 @@ fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
                 .at
                 .zip(outcome.since)
                 .map(|(at, since)| at.since(since));
-            format!("after {} ms", took.unwrap_or_default().as_millis())
+            let late = trace.events.get(shown).and_then(Event::frame);
+            let late = late.map_or(String::new(), |frame| {
+                let title = View::new(frame).title();
+                format!("{}{title} ", hop(frame))
+            });
+            format!("{late}after {} ms", took.unwrap_or_default().as_millis())
         }
         (_, StepState::Impossible) => match step.verb {
             Verb::Send(_) => "what came before has not in it what this is made of".to_owned(),
@@ -252,10 +267,12 @@ fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
 fn differing(trace: &Trace, near: &Near) -> String {
     let d = &near.difference;
     let frame = trace.events.get(near.event).and_then(Event::frame);
-    let hop = frame.map(|f| format!("{} → {} on {}: ", f.from, f.to, f.on));
-    let hop = hop.unwrap_or_default();
+    let hop = frame.map(hop).unwrap_or_default();
     match (d.field.as_str(), frame) {
         ("to", Some(frame)) => format!("{hop}{}, not to {}", View::new(frame).title(), d.expected),
+        _ if d.actual.starts_with("no ") => {
+            format!("{hop}{}, expected {} {}", d.actual, d.field, d.expected)
+        }
         _ => {
             // What is a test rather than a value reads badly behind "not".
             let is_test = TESTS.iter().any(|test| d.expected.starts_with(test));
@@ -263,6 +280,11 @@ fn differing(trace: &Trace, near: &Near) -> String {
             format!("{hop}{} {}, {not} {}", d.field, d.actual, d.expected)
         }
     }
+}
+
+/// `hss → s-cscf on Cx: `.
+fn hop(frame: &Frame) -> String {
+    format!("{} → {} on {}: ", frame.from, frame.to, frame.on)
 }
 
 /// How the words of tests begin that are no values.

@@ -16,11 +16,11 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    FindingRow, InstanceResult, MissingRow, Report, SCHEMA, StoredFile, label,
-    ladder::{Caption, Ladder, Part, in_short},
+    FindingRow, InstanceResult, MissingRow, Report, SCHEMA, StoredFile,
+    ladder::{Caption, Ladder, Part},
     matrix::{self, Matrix},
 };
-use crate::trace::{Event, Trace, jsonl};
+use crate::trace::{Trace, jsonl};
 
 /// A run folder and the contents its traces refer to.
 #[derive(Clone, Debug)]
@@ -178,9 +178,14 @@ pub fn instance_ladder(trace: &Trace, instance: &InstanceResult) -> Ladder {
     let rests_on = |missing: &MissingRow| {
         decisive.is_some_and(|finding| finding.expected.ends_with(&missing.words))
     };
-    let captions = instance.steps.iter().map(|step| Caption {
+    // Steps may read alike: the first that was not met is the one.
+    let all = instance.steps.iter();
+    let failing = all
+        .clone()
+        .position(|s| s.missing.as_ref().is_some_and(rests_on));
+    let captions = all.enumerate().map(|(number, step)| Caption {
         missing: step.missing.clone(),
-        failing: step.missing.as_ref().is_some_and(rests_on),
+        failing: failing == Some(number),
         text: step.text.clone(),
         part: if step.given {
             Part::Given
@@ -194,67 +199,12 @@ pub fn instance_ladder(trace: &Trace, instance: &InstanceResult) -> Ladder {
             let is_near = |step: &Caption| {
                 let missing = step.missing.as_ref();
                 let missing = missing.filter(|m| finding.expected.ends_with(&m.words));
-                missing.is_some_and(|m| m.before == event && is_another(trace, m))
+                missing.is_some_and(|m| m.before == event && !m.is_wrong)
             };
             finding.events.contains(&event) && !steps.iter().any(is_near)
         })
     };
     Ladder::of(trace, &steps, &has_failed)
-}
-
-/// Whether the message nearest to one that never came is another one altogether, so that there is nothing wrong
-/// with it: a request of another name, a request where an answer was due, an answer to another request or one
-/// that is only provisional.
-fn is_another(trace: &Trace, missing: &MissingRow) -> bool {
-    let frame = trace.events.get(missing.before).and_then(Event::frame);
-    let Some(frame) = frame else {
-        return false;
-    };
-    are_about_others(&label::of(frame).text, &in_short(&missing.words))
-}
-
-fn are_about_others(came: &str, due: &str) -> bool {
-    match (Kind::of(came), Kind::of(due)) {
-        (Kind::Request(came), Kind::Request(due)) => came != due,
-        (Kind::Answer { status, to }, Kind::Answer { to: asked, .. }) => {
-            let is_to_another = to.zip(asked).is_some_and(|(to, asked)| to != asked);
-            let is_provisional = status.is_some_and(|status| status.starts_with('1'));
-            is_to_another || is_provisional && !due.starts_with('1')
-        }
-        _ => true,
-    }
-}
-
-/// What the words of an arrow, or of what is due, are about.
-#[derive(Debug, PartialEq, Eq)]
-enum Kind<'a> {
-    /// By its method or command; an answer of Diameter goes by its name too.
-    Request(&'a str),
-    /// `404 (INVITE)`, `488 to INVITE`, `an answer to INVITE`, `206`.
-    Answer {
-        status: Option<&'a str>,
-        to: Option<&'a str>,
-    },
-}
-
-impl<'a> Kind<'a> {
-    fn of(words: &'a str) -> Kind<'a> {
-        let mut parts = words.split([' ', ',']);
-        let first = parts.next().unwrap_or_default();
-        let status = first.parse::<u16>().ok().map(|_| first);
-        if status.is_none() && !words.starts_with("an answer") {
-            return Kind::Request(first);
-        }
-        let bracketed = words
-            .split_once(" (")
-            .and_then(|(_, rest)| rest.split_once(')'));
-        let to = match (bracketed, words.split_once(" to ")) {
-            (Some((method, _)), _) => Some(method),
-            (None, Some((_, method))) => method.split(' ').next(),
-            (None, None) => None,
-        };
-        Kind::Answer { status, to }
-    }
 }
 
 /// The SHA-256 of `bytes`, in hexadecimal.
@@ -293,49 +243,3 @@ fn at(path: &Path, error: io::Error) -> io::Error {
 
 const RESULTS: &str = "results.json";
 const CONTENTS: &str = "contents";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_is_known_by_what_it_answers() {
-        let answer = |status, to| Kind::Answer { status, to };
-        assert_eq!(Kind::Request("POST"), Kind::of("POST /ppstp, CONNECT"));
-        assert_eq!(Kind::Request("MAA"), Kind::of("MAA 2001"));
-        assert_eq!(
-            answer(Some("404"), Some("INVITE")),
-            Kind::of("404 (INVITE)")
-        );
-        assert_eq!(
-            answer(Some("488"), Some("INVITE")),
-            Kind::of("488 to INVITE")
-        );
-        assert_eq!(answer(Some("206"), None), Kind::of("206 bytes 0-9/10"));
-        let due = Kind::of("an answer to PUBLISH from es-1 or es-2");
-        assert_eq!(answer(None, Some("PUBLISH")), due);
-    }
-    #[test]
-    fn what_came_is_wrong_only_if_it_is_of_the_kind_that_was_due() {
-        let wrong = [
-            ("404 (INVITE)", "488 to INVITE"),
-            ("404 (INVITE)", "an answer to INVITE"),
-            ("200, 3 peers", "403"),
-            ("MAA 5006", "MAA"),
-            ("POST /ppstp, FIND", "POST"),
-        ];
-        let right = [
-            ("200 (BYE)", "200 to INVITE"),
-            ("100 (INVITE)", "200 to INVITE"),
-            ("BYE", "200 to INVITE"),
-            ("200 (INVITE)", "ACK"),
-            ("LIR", "UAR"),
-        ];
-        for (came, due) in wrong {
-            assert!(!are_about_others(came, due), "{came} for {due}");
-        }
-        for (came, due) in right {
-            assert!(are_about_others(came, due), "{came} for {due}");
-        }
-    }
-}

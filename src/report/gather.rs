@@ -211,6 +211,8 @@ fn missing_row(missing: &Missing) -> MissingRow {
         to: missing.to.clone(),
         on: missing.on,
         words: missing.words.clone(),
+        lacks: missing.lacks.clone(),
+        is_wrong: missing.is_wrong,
         before: missing.before,
     }
 }

@@ -135,6 +135,9 @@ fn tracker_protocol(media_type: Option<&str>, body: &[u8]) -> Option<String> {
             Ppstp::Request(request) => request.body.request_type().to_owned(),
             Ppstp::Response(response) => answer(&response),
         },
+        Err(refusal) if refusal.code == ppstp::ErrorCode::UnsupportedVersion => {
+            format!("version {}", refusal.found)
+        }
         Err(_) => "unreadable".to_owned(),
     })
 }

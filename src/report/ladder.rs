@@ -562,8 +562,9 @@ const TIGHT_TAIL: usize = 2;
 const NARROW: usize = 8;
 const NARROWEST: usize = 3;
 
-/// Columns between lanes that no label gets more than.
+/// Columns that no label gets more than: between two lanes, and over the whole picture where lanes are few.
 const WIDEST: usize = 20;
+const WIDEST_OF_ALL: usize = 60;
 
 /// What stands in the place of a moment where nothing came.
 const MISSING: &str = "missing";
@@ -838,7 +839,9 @@ fn wanted(ladder: &Ladder) -> usize {
         }
         Row::Band { .. } | Row::Remark { .. } => None,
     });
-    names.chain(labels).max().unwrap_or(0).min(WIDEST)
+    let gaps = ladder.lanes.len().saturating_sub(1).max(1);
+    let widest = WIDEST.max(WIDEST_OF_ALL / gaps);
+    names.chain(labels).max().unwrap_or(0).min(widest)
 }
 
 fn write_over(line: &mut [char], first: usize, text: &str) {

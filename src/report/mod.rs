@@ -333,7 +333,7 @@ pub struct StepRow {
 }
 
 /// A message that was expected and never came: drawn where it was expected.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct MissingRow {
     /// Who ought to have sent it, if the step names just one; several stand in the words.
@@ -345,6 +345,12 @@ pub struct MissingRow {
     pub on: Option<RefPoint>,
     /// The step in words, with every place filled whose value is known.
     pub words: String,
+    /// What was not so in the message that came in its place, if that says more than what kind it was to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lacks: Option<String>,
+    /// The message that came in its place is of the kind that was due, so it is wrong; not one beside it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_wrong: bool,
     /// The trace event before which it belongs; the number of events if it belongs behind them all.
     pub before: usize,
 }

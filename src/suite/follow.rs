@@ -94,6 +94,8 @@ fn is_only_provisional(difference: &Difference) -> bool {
 pub struct Near {
     pub event: usize,
     pub difference: Difference,
+    /// It is of the kind that was due, and came in its place; otherwise there is nothing wrong with it.
+    pub is_wrong: bool,
 }
 
 /// Messages captured under a name.
@@ -430,22 +432,27 @@ impl<'a> Follower<'a> {
                     Some(difference) => Some(difference),
                     None => no_outcome(expect, view, &values),
                 };
-                let mut difference = difference;
-                if let Some(difference) = &mut difference
-                    && is_only_provisional(difference)
-                {
-                    difference.score = difference.score.saturating_sub(1);
-                }
-                found.extend(difference.map(|difference| (index, difference)));
+                let near = difference.map(|mut difference| {
+                    let is_provisional = is_only_provisional(&difference);
+                    if is_provisional {
+                        difference.score = difference.score.saturating_sub(1);
+                    }
+                    Near {
+                        event,
+                        difference,
+                        is_wrong: !is_provisional && expect.pattern.is_about(view, &values),
+                    }
+                });
+                found.extend(near.map(|near| (index, near)));
             }
         }
-        for (index, difference) in found {
+        for (index, near) in found {
             let nearest = &mut self.states[index].nearest;
             let is_nearer = nearest
                 .as_ref()
-                .is_none_or(|known| difference.score > known.difference.score);
+                .is_none_or(|known| near.difference.score > known.difference.score);
             if is_nearer {
-                *nearest = Some(Near { event, difference });
+                *nearest = Some(near);
             }
         }
     }
@@ -739,6 +746,46 @@ mod tests {
         let nearest = nearest.outcomes()[1].nearest.clone().unwrap();
         assert_eq!("to", nearest.difference.field);
         assert_eq!("es-1", nearest.difference.actual);
+    }
+
+    #[test]
+    fn what_came_is_wrong_only_if_it_is_of_the_kind_that_was_due() {
+        let is_wrong = |due: &str, format: Format, came: &str| {
+            let expect = format!(
+                "[[scenario.step]]\ndo = {{ node = \"ue-a\", fetch = \"tiny\" }}\n[[scenario.step]]\n\
+                 expect = {{ from = \"p-cscf\", to = \"ue-a\", {due}, within = \"2s\" }}"
+            );
+            let scene = Scene::new(&expect, "");
+            let mut came = Frame {
+                bytes: Bytes::from(came.to_owned()),
+                ..frame("p-cscf", "ue-a", "")
+            };
+            came.format = format;
+            let kind = EventKind::Received(came);
+            let events = [done(1, 0), Event { at: ms(2), kind }];
+            let nearest = scene.follow(&events).outcomes()[1].nearest.clone();
+            nearest.unwrap().is_wrong
+        };
+        let sip = |due, start: &str, method: &str| {
+            let text = format!("{start}\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n");
+            is_wrong(due, Format::Sip, &text)
+        };
+        let answer = "sip = { status = 488, for = \"INVITE\" }";
+        assert!(sip(answer, "SIP/2.0 404 Not Found", "INVITE"));
+        assert!(!sip(answer, "SIP/2.0 100 Trying", "INVITE"));
+        assert!(!sip(answer, "SIP/2.0 200 OK", "BYE"));
+        assert!(!sip(answer, "INVITE sip:a@b SIP/2.0", "INVITE"));
+        assert!(!sip(
+            "sip = { method = \"ACK\" }",
+            "SIP/2.0 404 Not Found",
+            "INVITE"
+        ));
+        let http = |due, text| is_wrong(due, Format::Http, text);
+        let plain = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n\r\n";
+        assert!(http("http = { status = 403 }", plain));
+        assert!(http("ppstp = { response = 0 }", plain));
+        assert!(http("ppstp = { version = 1 }", plain));
+        assert!(!http("ppstp = { request = \"FIND\" }", plain));
     }
 
     #[test]

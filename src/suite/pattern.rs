@@ -113,6 +113,16 @@ impl Pattern {
         is_among(&frame.from, &self.from) && (self.on.is_empty() || self.on.contains(&frame.on))
     }
 
+    /// Whether a message is of the kind that is looked for, whatever it says: a request of that name, or an answer
+    /// where one is due, to the same if it says to what.
+    pub fn is_about(&self, view: &View, lookup: &dyn Lookup) -> bool {
+        self.fields.iter().all(|field| match field.key.as_str() {
+            "status" | "response" => view.is_answer(),
+            "method" | "for" | "command" | "request" => field.holds(view, lookup),
+            _ => true,
+        })
+    }
+
     /// Whether this is the message looked for.
     pub fn matches(&self, frame: &Frame, view: &View, lookup: &dyn Lookup) -> bool {
         self.admits(frame)
@@ -203,14 +213,16 @@ impl FieldTest {
             score: Pattern::WHOLE,
         };
         match view.get(self.layer, &self.key) {
-            None => differs(format!("no {} in {}", self.layer, view.title())),
+            None => differs(format!("no {} in {}", self.layer, view.title_and_type())),
             Some(values) if values.is_empty() => match self.result_instead(view) {
                 Some((field, actual)) => Difference {
                     field: field.to_owned(),
                     expected: format!("{} {expected}", self.name()),
                     ..differs(actual)
                 },
-                None if self.is_title() => differs(format!("none in {}", view.title())),
+                None if self.is_title() => {
+                    differs(format!("no {} in {}", self.name(), view.title()))
+                }
                 None => differs("none".to_owned()),
             },
             Some(values) if values.iter().all(String::is_empty) => differs("empty".to_owned()),
@@ -234,7 +246,7 @@ impl FieldTest {
     }
 
     /// Whether it says what kind of message this is rather than how it looks.
-    fn is_title(&self) -> bool {
+    pub fn is_title(&self) -> bool {
         matches!(
             self.key.as_str(),
             "method" | "status" | "for" | "command" | "request" | "response" | "Event"
@@ -340,7 +352,7 @@ impl fmt::Display for Pattern {
             .map(|field| match field.key.as_str() {
                 "for" if has_status => format!("to {}", field.test),
                 "for" => format!("an answer to {}", field.test),
-                "response" => format!("response {}", field.test),
+                "response" => format!("PPSTP response {}", field.test),
                 _ => field.test.to_string(),
             })
             .collect();
@@ -350,7 +362,7 @@ impl fmt::Display for Pattern {
             .collect();
         match (titles.is_empty(), rest.is_empty()) {
             (false, true) => write!(f, ": {}", titles.join(" ")),
-            (true, false) => write!(f, ": {}", rest.join(", ")),
+            (true, false) => write!(f, ": a message with {}", rest.join(", ")),
             _ => write!(f, ": {} with {}", titles.join(" "), rest.join(", ")),
         }
     }

@@ -341,6 +341,28 @@ impl View {
         }
     }
 
+    /// The title, with the type of the body, where that tells why something is not in it.
+    pub fn title_and_type(&self) -> String {
+        let own = match self.format {
+            Format::Sip => Layer::Sip,
+            Format::Http => Layer::Http,
+            Format::Msrp => Layer::Msrp,
+            Format::Diameter => return self.title(),
+        };
+        let kind = self.get(own, "Content-Type");
+        match kind.and_then(|values| values.into_iter().next()) {
+            Some(kind) => format!("{} (Content-Type {kind})", self.title()),
+            None => self.title(),
+        }
+    }
+
+    /// Whether it is an answer with a status: of SIP, HTTP or MSRP.
+    pub fn is_answer(&self) -> bool {
+        [Layer::Sip, Layer::Http, Layer::Msrp]
+            .into_iter()
+            .any(|layer| self.get(layer, "status").is_some_and(|v| !v.is_empty()))
+    }
+
     fn head(&self) -> Option<&Head> {
         let framed = self.framed;
         self.head

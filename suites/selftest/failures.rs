@@ -45,6 +45,38 @@ fn every_message_too_many_is_red() {
     );
 }
 
+/// What is due is known by its document alone: the answer that came instead is red, and the ghost behind it says what
+/// that answer lacks.
+#[test]
+fn an_answer_with_the_wrong_document_is_red() {
+    let (result, ladder) = failed(
+        "common/tracker-documents/answers-with-numbers-and-version-1",
+        "tracker-answers-in-version-2",
+    );
+    let actual = &result.findings[0].actual;
+    assert_eq!(
+        "tracker → es-1 on Dedicated: ppstp version 2, not 1",
+        actual
+    );
+    assert_eq!(["tracker → es-1: 200, version 2"], red_arrows(&ladder)[..]);
+    let ghost = "tracker → es-1: a message with ppstp version 1";
+    assert_eq!([ghost], red_ghosts(&ladder)[..]);
+}
+
+/// An answer of another media type holds no document that is looked at; the finding says of which type it is.
+#[test]
+fn an_answer_of_another_type_is_red_and_its_type_is_told() {
+    let (result, ladder) = failed(
+        "common/tracker-protocol/answers-in-its-own-media-type",
+        "tracker-answers-in-plain-json",
+    );
+    let actual = &result.findings[0].actual;
+    assert!(actual.contains("application/json"), "{actual}");
+    assert_eq!(1, red_arrows(&ladder).len(), "{:?}", red_arrows(&ladder));
+    let ghost = "tracker → es-1: a message with http Content-Type containing \"application/ppsp-tracker+json\"";
+    assert_eq!([ghost], red_ghosts(&ladder)[..]);
+}
+
 /// A REGISTER is due and never comes: the ghost alone is red, none of the messages that came meanwhile.
 #[test]
 fn of_a_message_that_never_came_the_ghost_alone_is_red() {

@@ -83,7 +83,11 @@ impl<'a> Pages<'a> {
         }
         text.push_str("</dl>\n");
         for (count, (finding, times)) in told.iter().take(FINDINGS).enumerate() {
-            let clause = (count > 0).then(|| ("also, clause", self.asked(instance, finding)));
+            let before = count
+                .checked_sub(1)
+                .map(|before| &told[before].0.requirement);
+            let is_another = before.is_some_and(|before| *before != finding.requirement);
+            let clause = is_another.then(|| ("also, clause", self.asked(instance, finding)));
             text.push_str(&found(finding, *times, clause));
         }
         if told.len() > FINDINGS {

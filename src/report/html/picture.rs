@@ -150,17 +150,9 @@ impl Plan {
         };
         let mut inside = String::new();
         if arrow.failing {
-            let _ = write!(
-                inside,
-                "<rect class=\"alarm\" x=\"{FLOW}\" y=\"{}\" width=\"{}\" height=\"{ROW}\"/>",
-                top + 1,
-                self.width - FLOW,
-            );
+            inside.push_str(&self.alarm(top));
         }
         inside.push_str(&self.shaft(a, b, y, arrow.lost));
-        if arrow.failing {
-            inside.push_str(&cross(self.lanes_end + 113, top + MIDDLE));
-        }
         inside.push_str(&self.words(&label(arrow), a, b, top));
         let spoken = format!(
             "event {}, {} to {} on {}: {}{}{}",
@@ -204,13 +196,7 @@ impl Plan {
         };
         let mut inside = String::new();
         if ghost.failing {
-            let _ = write!(
-                inside,
-                "<rect class=\"alarm\" x=\"{FLOW}\" y=\"{}\" width=\"{}\" height=\"{ROW}\"/>{}",
-                top + 1,
-                self.width - FLOW,
-                cross(self.lanes_end + 113, top + MIDDLE),
-            );
+            inside.push_str(&self.alarm(top));
         }
         inside.push_str(&self.shaft(a, b, top + SHAFT, false));
         inside.push_str(&self.words(&ghost_label(ghost), a, b, top));
@@ -219,6 +205,17 @@ impl Plan {
             "<g class=\"{class}\"><title>expected, and never came: {}</title>{inside}</g>\n",
             escape(&ghost.label)
         ) + &self.right(None, &on, "missing", top)
+    }
+
+    /// Behind a row that fails, with a cross at each end: a narrow page shows one of them only.
+    fn alarm(&self, top: usize) -> String {
+        format!(
+            "<rect class=\"alarm\" x=\"{FLOW}\" y=\"{}\" width=\"{}\" height=\"{ROW}\"/>{}{}",
+            top + 1,
+            self.width - FLOW,
+            cross(FLOW + 9, top + MIDDLE),
+            cross(self.lanes_end + 113, top + MIDDLE),
+        )
     }
 
     /// Line and head; from a lane to itself a loop.

@@ -2,7 +2,7 @@
 //! time was over.
 
 use super::{Caption, Row, Rows, is_same};
-use crate::{spec::RefPoint, time::At, wire::frame::Frame};
+use crate::{report::MissingRow, spec::RefPoint, time::At, wire::frame::Frame};
 
 /// A message that was expected and never came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Rows {
                         from,
                         to,
                         on: missing.on,
-                        label: named(&missing.words),
+                        label: named(missing),
                         failing: step.failing,
                     }));
                 }
@@ -89,10 +89,15 @@ impl Rows {
     }
 }
 
-/// The same as [`in_short`], with the parties of which there are several: an arrow can lead to one only.
-fn named(words: &str) -> String {
-    let mut text = in_short(words);
-    let hop = words
+/// What is expected in short, with what the message that came instead lacks, and with the parties of which there
+/// are several: an arrow can lead to one only.
+fn named(missing: &MissingRow) -> String {
+    let mut text = in_short(&missing.words);
+    if let Some(lacks) = &missing.lacks {
+        text = format!("{text} with {lacks}");
+    }
+    let hop = missing
+        .words
         .split_once(": ")
         .and_then(|(hop, _)| hop.split_once(" → "));
     if let Some((from, rest)) = hop {
@@ -129,7 +134,7 @@ mod tests {
         tests::{frame, journey, own, trace},
     };
     use super::*;
-    use crate::{report::MissingRow, trace::EventKind};
+    use crate::trace::EventKind;
 
     #[test]
     fn a_message_that_never_came_is_drawn_where_it_was_expected() {
@@ -140,6 +145,7 @@ mod tests {
                 on: Some(RefPoint::Gm),
                 words: "ue-a → p-cscf on Gm: INVITE with sdp x y within 2 s".to_owned(),
                 before: 5,
+                ..MissingRow::default()
             }),
             failing: true,
             ..own("")
@@ -156,8 +162,15 @@ mod tests {
      │ · chosen: es-1        │        4            0.004
      │╌╌INVITE╌╌▷│           │           Gm        missing  ✗
 ");
-        let ladder = Ladder::of(&journey(), &[expected(None)], &|_| false);
-        assert!(ladder.text(look).contains("│╌╌▷ INVITE"));
+        let mut open = expected(None);
+        if let Some(missing) = &mut open.missing {
+            missing.lacks = Some("sip Require precondition".to_owned());
+        }
+        let text = Ladder::of(&journey(), &[open], &|_| false).text(look);
+        assert!(
+            text.contains("│╌╌▷ INVITE with sip Require precondition"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -169,6 +182,7 @@ mod tests {
                 on: Some(RefPoint::Gm),
                 words: words.to_owned(),
                 before: 5,
+                ..MissingRow::default()
             }),
             ..own("")
         };
@@ -220,6 +234,7 @@ mod tests {
                 on: Some(RefPoint::Ut),
                 words: "ue-a → tracker on Ut: POST within 2 s".to_owned(),
                 before: 2,
+                ..MissingRow::default()
             }),
             ..own("")
         };

@@ -1,6 +1,9 @@
 //! `explain`: what a word of ours means.
 
-use std::fmt::{Display, Write};
+use std::{
+    fmt::{Display, Write},
+    sync::Arc,
+};
 
 use clap::Args;
 
@@ -44,7 +47,10 @@ fn unknown(suite: &Suite, id: &str) -> Failure {
         .chain(suite.ledger.ids())
         .chain(outcomes)
         .chain(deviation::names());
-    let near = match nearest(id, known) {
+    // Often only the last part of a scenario's name is typed.
+    let ends = |s: &&Arc<Scenario>| s.id.rsplit('/').next() == Some(id);
+    let named = suite.scenarios.iter().find(ends).map(|s| s.id.as_str());
+    let near = match named.or_else(|| nearest(id, known)) {
         Some(near) => format!(", did you mean {near}?"),
         None => String::new(),
     };

@@ -180,10 +180,13 @@ impl Kind {
 
 fn create(path: &Path, text: &str) -> Result<(), Failure> {
     let mut file = fs::File::create_new(path).map_err(|error| {
-        Failure::usage(format!(
-            "{}: found {error}, expected to make a new file",
-            path.display()
-        ))
+        let found = match error.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                "found a file, expected none: nothing is written over".to_owned()
+            }
+            _ => format!("found {error}, expected to make a new file"),
+        };
+        Failure::usage(format!("{}: {found}", path.display()))
     })?;
     Ok(file.write_all(text.as_bytes())?)
 }

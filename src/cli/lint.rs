@@ -62,8 +62,12 @@ impl Lint {
                     .iter()
                     .map(|scenario| crate::suite::Instance::of(scenario, 0).len())
                     .sum();
+                let profiles = match self.profiles.len() {
+                    0 => String::new(),
+                    some => format!(", {}", number(some, "profile")),
+                };
                 print(&format!(
-                    "no mistakes in {} ({}), {}, {} topologies\n",
+                    "no mistakes in {} ({}), {}, {} topologies{profiles}\n",
                     number(suite.scenarios.len(), "scenario"),
                     number(instances, "instance"),
                     number(suite.ledger.rows.len(), "requirement"),

@@ -1,6 +1,6 @@
 //! `list`: what there is to run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use serde::Serialize;
@@ -29,8 +29,8 @@ pub struct List {
     requirements: bool,
 
     /// List the deviations instead: rules that reference nodes can be made to break, and which scenarios
-    /// see it
-    #[arg(long, conflicts_with_all = SELECTORS, conflicts_with = "requirements")]
+    /// see it; with a selection, those that what is selected sees
+    #[arg(long, conflicts_with = "requirements")]
     deviations: bool,
 
     /// List the contents of every configuration instead: the swarm id each goes under, and who holds which pieces at
@@ -142,7 +142,17 @@ impl List {
             return Ok(Exit::Good);
         }
         if self.deviations {
-            let rows = deviations(&suite);
+            let mut rows = deviations(&suite);
+            if !self.selectors.words().is_empty() {
+                let instances = self.selectors.instances(&suite, self.seed)?;
+                let selected: BTreeSet<&str> =
+                    scenarios(&instances).map(|s| s.id.as_str()).collect();
+                rows.retain(|row| {
+                    row.killed_by
+                        .iter()
+                        .any(|id| selected.contains(id.as_str()))
+                });
+            }
             print(&match self.format {
                 Format::Human => rows.iter().map(DeviationRow::line).collect(),
                 Format::Json => json(&rows),

@@ -250,6 +250,16 @@ fn charset() -> Charset {
     }
 }
 
+/// A word as a shell takes it.
+fn shell_word(text: impl std::fmt::Display) -> String {
+    let text = text.to_string();
+    match shlex::try_quote(&text) {
+        Ok(quoted) => quoted.into_owned(),
+        // Only a NUL cannot be quoted, and no argument holds one.
+        Err(_) => text,
+    }
+}
+
 /// Where run folders are kept unless `--out` says otherwise.
 fn runs_folder() -> PathBuf {
     PathBuf::from("peerproof-out")

@@ -1,6 +1,6 @@
 //! `replay`: one scenario again, octet for octet, with its ladder.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use clap::Args;
 
@@ -11,6 +11,7 @@ use super::{
     run::look,
     runs,
     selection::Suites,
+    shell_word,
     sut::SutArgs,
     tell,
 };
@@ -65,6 +66,9 @@ impl Replay {
             })
         };
         let Some((path, id)) = runs::split(&self.what) else {
+            if let Ok(path) = runs::find(&self.what) {
+                return Err(whole_run(&self.what, &path)?);
+            }
             let instance = instance(&suite, &self.what)?;
             let field = match guests {
                 Some(_) => Field::Sockets,
@@ -76,11 +80,15 @@ impl Replay {
         };
         let (folder, report) =
             Folder::open(&path).map_err(|error| Failure::usage(error.to_string()))?;
-        let recorded = report
-            .instances
-            .iter()
-            .find(|i| i.id == id || i.scenario == id);
-        let instance = instance(&suite, recorded.map_or(id, |recorded| &recorded.id))?;
+        let recorded = recorded(&report, id)?;
+        let instance = instance(&suite, recorded.map_or(id, |recorded| &recorded.id));
+        let instance = instance.map_err(|failure| match recorded {
+            Some(recorded) => Failure::usage(format!(
+                "found no scenario {} in these suites, expected those of the run: add --suites DIR",
+                recorded.scenario
+            )),
+            None => failure,
+        })?;
         let is_other_seed = id.contains('#');
         if recorded.is_none() && !is_other_seed {
             return Err(Failure::usage(format!(
@@ -131,7 +139,11 @@ impl Replay {
         };
         let trace = &recorded.trace;
         let mut result = gather::played(player.suite, instance, trace, stored.clone(), &judgement);
-        result.replay = format!("peerproof replay {}{}", self.what, self.suites.words());
+        result.replay = format!(
+            "peerproof replay {}{}",
+            shell_word(&self.what),
+            self.suites.words()
+        );
         let ladder = folder::instance_ladder(trace, &result);
         tell(&terminal::detail(
             &result,
@@ -145,6 +157,54 @@ impl Replay {
         Ok(Exit::of(&alone(result)))
     }
 }
+
+/// The instance of a run that `id` means: its id, or as much of it as only one has.
+fn recorded<'a>(report: &'a Report, id: &str) -> Result<Option<&'a InstanceResult>, Failure> {
+    let mut all = report.instances.iter();
+    if let Some(exactly) = all.find(|i| i.id == id) {
+        return Ok(Some(exactly));
+    }
+    let is_meant = |i: &&InstanceResult| {
+        let configured = i.id.rsplit_once('#').map(|(configured, _)| configured);
+        configured == Some(id) || i.scenario == id
+    };
+    let meant: Vec<&InstanceResult> = report.instances.iter().filter(is_meant).collect();
+    match meant[..] {
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
+        ref several => {
+            let ids: Vec<&str> = several.iter().map(|i| i.id.as_str()).collect();
+            Err(Failure::usage(format!(
+                "found {} instances of \"{id}\" in that run, expected one of\n  {}",
+                ids.len(),
+                ids.join("\n  ")
+            )))
+        }
+    }
+}
+
+/// Where only the run is named: what of it there is to look at.
+fn whole_run(name: &str, path: &Path) -> Result<Failure, Failure> {
+    let (_, report) = Folder::open(path).map_err(|error| Failure::usage(error.to_string()))?;
+    let of_note = report.instances.iter().filter(|i| i.outcome.is_trouble());
+    let mut ids: Vec<String> = of_note.map(|i| format!("\n  {name}/{}", i.id)).collect();
+    let more = ids.len().saturating_sub(MOST_NAMED);
+    ids.truncate(MOST_NAMED);
+    let more = match more {
+        0 => String::new(),
+        more => format!("\n  and {more} more"),
+    };
+    let like = match ids.is_empty() {
+        true => "; all is well there".to_owned(),
+        false => format!(", as one of{}{more}", ids.concat()),
+    };
+    Ok(Failure::usage(format!(
+        "found a whole run, expected RUN/INSTANCE{like}"
+    )))
+}
+
+/// Instances that an error names at most.
+const MOST_NAMED: usize = 8;
 
 fn player<'a>(suite: &'a Suite, field: Field, rigour: Rigour, casting: Casting<'a>) -> Player<'a> {
     Player {

@@ -1,6 +1,7 @@
 //! `run`: plays scenarios, judges them, and leaves a run folder.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
     sync::mpsc,
@@ -188,11 +189,29 @@ impl Run {
                 .iter()
                 .any(|i| self.broken_in(i).is_some_and(is_this))
             {
-                return Err(Failure::usage(format!(
-                    "found no scenario selected to play against {}, expected one that kills it and none of those given \
-                     before it: peerproof explain {} names them",
-                    deviation.name, deviation.name
-                )));
+                let seeing = chosen.iter().filter(|i| kills(i, deviation));
+                let taken: BTreeSet<String> = seeing
+                    .filter_map(|i| {
+                        let before = self.broken_in(i)?;
+                        Some(format!(
+                            "{} is played against {}",
+                            i.scenario.id, before.name
+                        ))
+                    })
+                    .collect();
+                let name = deviation.name;
+                return Err(Failure::usage(match taken.is_empty() {
+                    true => format!(
+                        "found no scenario selected that sees {name}, expected one: peerproof explain {name} names them"
+                    ),
+                    false => {
+                        let taken: Vec<String> = taken.into_iter().collect();
+                        format!(
+                            "found no scenario selected that is left for {name}, expected one: {}; run {name} by itself",
+                            taken.join(", ")
+                        )
+                    }
+                }));
             }
         }
         Ok(chosen)
@@ -494,7 +513,14 @@ impl Run {
             .collect();
         let name = path.file_name().unwrap_or(path.as_os_str());
         let id = name.to_string_lossy().into_owned();
-        Ok((Folder::create(&path, contents)?, id))
+        let folder = Folder::create(&path, contents);
+        let folder = folder.map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => error.into(),
+            _ => Failure::usage(format!(
+                "{error}: expected a place for the folder of the run, as --out names it"
+            )),
+        });
+        Ok((folder?, id))
     }
 }
 
@@ -566,7 +592,11 @@ impl Again {
     }
 
     fn command(&self, id: &str) -> String {
-        format!("peerproof replay {}/{id}{}", self.run, self.suites)
+        format!(
+            "peerproof replay {}/{id}{}",
+            super::shell_word(&self.run),
+            self.suites
+        )
     }
 }
 

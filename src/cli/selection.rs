@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum, builder::PossibleValue};
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, shell_word};
 use crate::{
     judge,
     run::Field,
@@ -24,9 +24,14 @@ impl Suites {
     /// What to type for the same suites again, after a space.
     pub fn words(&self) -> String {
         match &self.suites {
-            Some(directory) => format!(" --suites {}", directory.display()),
+            Some(directory) => format!(" --suites {}", shell_word(directory.display())),
             None => String::new(),
         }
+    }
+
+    /// Whether they are others than the program's.
+    pub fn is_own(&self) -> bool {
+        self.suites.is_some()
     }
 
     /// Reads every file, and refuses to go on with a mistake in any.
@@ -37,7 +42,7 @@ impl Suites {
     /// Reads every file, and looks for loose ends if the suites are the program's own or `whole` says so.
     pub fn lint(&self, whole: bool) -> Result<Result<Suite, Diagnostics>, Failure> {
         let files = self.files()?;
-        let is_whole = whole || self.suites.is_none();
+        let is_whole = whole || !self.is_own();
         Ok(read(&files).and_then(|suite| {
             let loose = match is_whole {
                 true => suite.loose_ends(&files),
@@ -73,6 +78,17 @@ pub fn with_names<T>(ask: impl FnOnce(Names<'_>) -> T) -> T {
 }
 
 fn from_directory(directory: &Path) -> Result<Files, Failure> {
+    let name = directory.file_name().unwrap_or_default();
+    if ["registered", "unregistered", "common"]
+        .iter()
+        .any(|part| name == *part)
+    {
+        return Err(Failure::usage(format!(
+            "{}: found one folder of a suite, expected the directory that holds registered/, unregistered/ or common/, \
+             as one above it",
+            directory.display()
+        )));
+    }
     Files::from_directory(directory).map_err(|error| {
         let directory = directory.display();
         Failure::usage(format!("{directory}: found no readable suites: {error}"))

@@ -8,7 +8,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Exit, Failure, selection::mistakes};
+use super::{Exit, Failure, selection::mistakes, shell_word};
 use crate::{
     net::tls,
     run::Field,
@@ -119,7 +119,8 @@ impl PlaceArgs {
         let address = self.address.map(|ip| format!(" --address {ip}"));
         let network = self.network.map(|network| format!(" --network {network}"));
         let authority = self.authority.as_ref();
-        let authority = authority.map(|folder| format!(" --authority {}", folder.display()));
+        let authority =
+            authority.map(|folder| format!(" --authority {}", shell_word(folder.display())));
         [address, network, authority]
             .into_iter()
             .flatten()
@@ -262,15 +263,9 @@ impl SutArgs {
 
     /// What to type for the same again, after a space.
     pub fn words(&self) -> String {
-        let mut words: String = self
-            .sut
-            .iter()
-            .map(
-                |word| match word.contains([' ', '\'', '"', '$', ';', '&', '|']) {
-                    true => format!(" --sut '{}'", word.replace('\'', "'\\''")),
-                    false => format!(" --sut {word}"),
-                },
-            )
+        let words = self.sut.iter();
+        let mut words: String = words
+            .map(|word| format!(" --sut {}", shell_word(word)))
             .collect();
         if self.ready == "probe" {
             words.push_str(" --ready probe");

@@ -147,6 +147,25 @@ pub fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         .map(|(_, name)| name)
 }
 
+/// The three that are spelt least unlike what was found, each as it is spelt and what it means.
+pub(crate) fn least_far<'a>(
+    found: &str,
+    known: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Vec<&'a str> {
+    let known = known.into_iter();
+    let mut ranked: Vec<(usize, &str)> = known
+        .map(|(spelt, meant)| (strsim::damerau_levenshtein(found, spelt), meant))
+        .collect();
+    ranked.sort_unstable();
+    let mut least: Vec<&str> = Vec::new();
+    for (_, meant) in ranked {
+        if least.len() < 3 && !least.contains(&meant) {
+            least.push(meant);
+        }
+    }
+    least
+}
+
 /// `did you mean "…"?`, or nothing.
 pub(crate) fn did_you_mean<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     match nearest(found, known) {

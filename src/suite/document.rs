@@ -10,7 +10,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::diagnostic::{Diagnostics, Source, did_you_mean};
+use super::diagnostic::{Diagnostics, Source, did_you_mean, least_far};
 use crate::spec::UnknownWord;
 
 /// Where the mistakes of one file go.
@@ -40,7 +40,10 @@ impl Notes {
             _ if kind == KEY || known.len() <= 12 => {
                 format!("expected one of {}", known.join(", "))
             }
-            n => format!("not among the {n} known"),
+            n => format!(
+                "not among the {n} known, the nearest of which are {}",
+                least_far(found, known.iter().map(|name| (*name, *name))).join(", ")
+            ),
         };
         self.note(
             span,

@@ -5,7 +5,7 @@ use wildmatch::WildMatch;
 
 use super::{
     Suite,
-    diagnostic::nearest,
+    diagnostic::{self, nearest},
     instance::Instance,
     scenario::{Pins, Scenario},
 };
@@ -163,24 +163,14 @@ impl Selection {
 /// The three scenarios, files or folders that are spelt least unlike a glob which is near none.
 fn least_far(glob: &str, ids: &[&str]) -> Vec<String> {
     let glob = glob.split(['@', '#']).next().unwrap_or_default();
-    let mut ranked: Vec<(usize, &str)> = ids
-        .iter()
-        .flat_map(|id| {
-            let parents = id.match_indices('/').map(|(end, _)| &id[..end]);
-            let name = id.rsplit('/').next().unwrap_or_default();
-            let whole = parents.map(|parent| (parent, parent));
-            whole.chain([(*id, *id), (name, *id)])
-        })
-        .map(|(spelt, meant)| (strsim::damerau_levenshtein(glob, spelt), meant))
-        .collect();
-    ranked.sort_unstable();
-    let mut found: Vec<String> = Vec::new();
-    for (_, meant) in ranked {
-        if found.len() < 3 && !found.iter().any(|other| other == meant) {
-            found.push(meant.to_owned());
-        }
-    }
-    found
+    let spellings = ids.iter().flat_map(|id| {
+        let parents = id.match_indices('/').map(|(end, _)| &id[..end]);
+        let name = id.rsplit('/').next().unwrap_or_default();
+        let whole = parents.map(|parent| (parent, parent));
+        whole.chain([(*id, *id), (name, *id)])
+    });
+    let least = diagnostic::least_far(glob, spellings).into_iter();
+    least.map(str::to_owned).collect()
 }
 
 /// Whether a glob names a scenario, its file, its folder, or the instance.

@@ -11,7 +11,7 @@ use crate::{
     node::policy::Policy,
     spec::{Architecture, Delivery, Feature, Options, Path, RefPoint, RequestPath, Role},
     suite::{
-        Choice, Diagnostics, Instance, Node, Scenario, Suite, Timer, Topology,
+        Choice, Diagnostics, Instance, Node, Scenario, Source, Suite, Timer, Topology,
         document::{Table, Value, read_file},
     },
 };
@@ -84,6 +84,14 @@ impl Profile {
 
     /// The same from a text; `path` stands in mistakes.
     pub fn parse(path: &str, text: &str, suite: &Suite) -> Result<Profile, Diagnostics> {
+        let tables = text.parse::<toml::Table>().unwrap_or_default();
+        if tables.contains_key("scenario") {
+            let mut found = Diagnostics::default();
+            let why = "found a file of scenarios, expected a profile of a system under test";
+            let hint = "scenarios are checked as a directory: --suites DIR";
+            found.push(&Source::new(path, text), 0..0, why, hint);
+            return Err(found);
+        }
         read_file(path, text, |root| Profile::from_table(root, suite))
     }
 

@@ -594,7 +594,7 @@ fn several_rules_are_broken_each_where_it_is_seen() {
     let mut command = peerproof();
     command.args(["run", "common/registration/*"]).args(both);
     let error = complained(command.assert().code(2));
-    assert!(error.contains("to play against ue-skips-p-cscf"), "{error}");
+    assert!(error.contains("that sees ue-skips-p-cscf"), "{error}");
 }
 
 #[test]
@@ -655,6 +655,85 @@ fn runs_that_share_nothing_are_not_compared() {
     assert!(told.contains("no instance in common"), "{told}");
     assert!(!told.contains("newly failing"), "{told}");
     assert!(compare(&whole, &other, 1).contains("1 newly failing"));
+}
+
+#[test]
+fn what_was_meant_is_said_where_something_near_was_typed() {
+    let folder = Folder::new("near");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let complaint = |args: &[&str]| {
+        let assert = peerproof().current_dir(folder.path()).args(args).assert();
+        complained(assert.code(2))
+    };
+    let id = first_scenario();
+    let last = id.rsplit('/').next().unwrap();
+    let error = complaint(&["explain", last]);
+    assert!(error.contains(&format!("did you mean {id}?")), "{error}");
+
+    fs::write(
+        path("scenarios.toml"),
+        "section = \"t\"\n[[scenario]]\nname = \"a\"\n",
+    )
+    .unwrap();
+    let error = complaint(&["lint", "scenarios.toml"]);
+    assert!(error.contains("found a file of scenarios"), "{error}");
+    assert!(error.contains("--suites DIR"), "{error}");
+
+    fs::create_dir(path("registered")).unwrap();
+    let error = complaint(&["lint", "--suites", &path("registered")]);
+    assert!(error.contains("found one folder of a suite"), "{error}");
+
+    let error = complaint(&["run", &id, "--out", "scenarios.toml/run"]);
+    assert!(error.contains("as --out names it"), "{error}");
+
+    let both = [
+        "tracker-refuses-with-code-0",
+        "tracker-writes-the-type-in-quotes",
+    ];
+    let several = ["run", "--deviation", both[0], "--deviation", both[1]];
+    let error = complaint(&several);
+    let taken = format!(
+        "common/tracker-documents/answers-with-numbers-and-version-1 is played against {}; run {} by itself",
+        both[0], both[1]
+    );
+    assert!(error.contains(&taken), "{error}");
+}
+
+#[test]
+fn deviations_are_listed_by_what_sees_them() {
+    let seen = "common/tracker-documents/answers-with-numbers-and-version-1";
+    let list = said(
+        peerproof()
+            .args(["list", "--deviations", seen])
+            .assert()
+            .code(0),
+    );
+    assert_eq!(3, list.lines().count(), "{list}");
+    assert!(list.contains("tracker-answers-in-version-2 "), "{list}");
+}
+
+#[test]
+fn a_part_of_a_run_is_played_again_by_as_much_of_its_name_as_only_it_has() {
+    let folder = Folder::new("part");
+    let run = |args: &[&str]| peerproof().current_dir(folder.path()).args(args).assert();
+    let scenario = "common/tracker-peers/answers-each-request-once";
+    let broken = "tracker-answers-twice";
+    run(&["run", scenario, "--deviation", broken, "--out", "my run"]).code(1);
+    let error = complained(run(&["replay", "my run"]).code(2));
+    let id = format!("my run/{scenario}@ut.ims.ims#0");
+    assert!(
+        error.contains("found a whole run, expected RUN/INSTANCE"),
+        "{error}"
+    );
+    assert!(error.contains(&id), "{error}");
+    for less in [&id[..id.len() - 2], &format!("my run/{scenario}")] {
+        let text = said(run(&["replay", less]).code(1));
+        assert!(text.contains("identical, octet for octet"), "{text}");
+        assert!(text.contains("peerproof replay 'my run/"), "{text}");
+    }
+    run(&["run", scenario, "--repeat", "2", "--out", "twice"]).code(0);
+    let error = complained(run(&["replay", &format!("twice/{scenario}")]).code(2));
+    assert!(error.contains("found 2 instances"), "{error}");
 }
 
 #[test]

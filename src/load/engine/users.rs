@@ -220,8 +220,18 @@ pub fn run(
     Ok((trial, stopped))
 }
 
+/// With everything that led to it: goose's own words end where a client could not be built.
 fn told(error: GooseError) -> io::Error {
-    io::Error::other(format!("goose: {error}"))
+    let mut words = format!("goose: {error}");
+    let mut cause = match &error {
+        GooseError::Reqwest(error) => std::error::Error::source(error),
+        error => std::error::Error::source(error),
+    };
+    while let Some(error) = cause {
+        words.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    io::Error::other(words)
 }
 
 fn plan_threads(plan: &Plan) -> f64 {

@@ -220,7 +220,9 @@ fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
                 let title = View::new(frame).title();
                 format!("{}{title} ", hop(frame))
             });
-            format!("{late}after {} ms", took.unwrap_or_default().as_millis())
+            // Rounded up: what came just too late did not come in time.
+            let took = took.unwrap_or_default().as_nanos().div_ceil(1_000_000);
+            format!("{late}after {took} ms")
         }
         (_, StepState::Impossible) => match step.verb {
             Verb::Send(_) => "what came before has not in it what this is made of".to_owned(),

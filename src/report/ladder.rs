@@ -899,6 +899,28 @@ mod tests {
     }
 
     #[test]
+    fn few_lanes_leave_labels_their_room() {
+        let label = "a message with ppstp version 1, transaction-id t";
+        let ladder = |lanes: usize| Ladder {
+            lanes: (0..lanes).map(|lane| format!("node-{lane}")).collect(),
+            rows: vec![Row::Ghost(Ghost {
+                before: 1,
+                from: Some(0),
+                to: Some(1),
+                on: Some(RefPoint::Ut),
+                label: label.to_owned(),
+                failing: false,
+            })],
+        };
+        let look = Look {
+            width: 100,
+            charset: Charset::Unicode,
+        };
+        assert!(ladder(2).text(look).contains(label));
+        assert!(!ladder(4).text(look).contains(label));
+    }
+
+    #[test]
     fn rows_fit_the_columns_there_are_with_their_marks() {
         for lanes in [2, 5, 9, 15] {
             let ladder = Ladder {

@@ -750,7 +750,7 @@ mod tests {
 
     #[test]
     fn what_came_is_wrong_only_if_it_is_of_the_kind_that_was_due() {
-        let is_wrong = |due: &str, format: Format, came: &str| {
+        let nearest = |due: &str, format: Format, came: &str| {
             let expect = format!(
                 "[[scenario.step]]\ndo = {{ node = \"ue-a\", fetch = \"tiny\" }}\n[[scenario.step]]\n\
                  expect = {{ from = \"p-cscf\", to = \"ue-a\", {due}, within = \"2s\" }}"
@@ -764,8 +764,9 @@ mod tests {
             let kind = EventKind::Received(came);
             let events = [done(1, 0), Event { at: ms(2), kind }];
             let nearest = scene.follow(&events).outcomes()[1].nearest.clone();
-            nearest.unwrap().is_wrong
+            nearest.unwrap()
         };
+        let is_wrong = |due: &str, format, came: &str| nearest(due, format, came).is_wrong;
         let sip = |due, start: &str, method: &str| {
             let text = format!("{start}\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n");
             is_wrong(due, Format::Sip, &text)
@@ -786,6 +787,9 @@ mod tests {
         assert!(http("ppstp = { response = 0 }", plain));
         assert!(http("ppstp = { version = 1 }", plain));
         assert!(!http("ppstp = { request = \"FIND\" }", plain));
+        let lacking = nearest("ppstp = { version = 1 }", Format::Http, plain);
+        let why = "no ppstp in 200 (Content-Type text/plain)";
+        assert_eq!(why, lacking.difference.actual);
     }
 
     #[test]

@@ -77,6 +77,37 @@ fn an_answer_of_another_type_is_red_and_its_type_is_told() {
     assert_eq!([ghost], red_ghosts(&ladder)[..]);
 }
 
+/// Octets that are not the content's are told where they begin to differ, and how many do.
+#[test]
+fn of_wrong_octets_the_first_is_told() {
+    let (result, _) = failed(
+        "common/data-transfer/serves-a-range-over-http",
+        "holder-pollutes-a-piece",
+    );
+    let actual = &result.findings[0].actual;
+    assert!(actual.starts_with("other octets: "), "{actual}");
+    assert!(actual.ends_with("; 1 of 65536 differ"), "{actual}");
+}
+
+/// What came too late is named, and is never said to have taken no longer than it may.
+#[test]
+fn what_came_too_late_is_named() {
+    let (result, _) = failed(
+        "registered/step-5-status-update/refreshes-its-publication-in-time",
+        "ue-refreshes-too-late",
+    );
+    let finding = &result.findings[0];
+    assert!(
+        finding.expected.ends_with(" within 180 s"),
+        "{}",
+        finding.expected
+    );
+    assert_eq!(
+        "ue-a → p-cscf on Gm: PUBLISH after 180001 ms",
+        finding.actual
+    );
+}
+
 /// A REGISTER is due and never comes: the ghost alone is red, none of the messages that came meanwhile.
 #[test]
 fn of_a_message_that_never_came_the_ghost_alone_is_red() {

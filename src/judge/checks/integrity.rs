@@ -21,13 +21,15 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
         };
         let is_at = |first: u64| is_at(&content.bytes, first, &part.octets);
         let end = part.first + part.octets.len() as u64;
-        let mut report = |requirement, expected, actual| {
+        let mut report = |requirement, expected, actual: String| {
             let events = part.index..part.index + 1;
             findings.extend(case.breach(&part.from, requirement, expected, actual, events));
         };
         if !is_at(part.first) {
-            let (requirement, actual) = misnumbered(part, is_at)
-                .unwrap_or_else(|| (row(case, part, content), "other octets"));
+            let (requirement, actual) = match misnumbered(part, is_at) {
+                Some((requirement, actual)) => (requirement, actual.to_owned()),
+                None => (row(case, part, content), other_octets(&content.bytes, part)),
+            };
             let expected = format!(
                 "octets {}-{end} of {} as its manifest has them",
                 part.first + 1,
@@ -39,7 +41,8 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
             if !is_whole(part, so_far, content.bytes.len()) {
                 let (first, length) = part.asked;
                 let expected = format!("octets {}-{} of {}", first + 1, first + length, part.swarm);
-                report(row(case, part, content), expected, "some of them left out");
+                let actual = "some of them left out".to_owned();
+                report(row(case, part, content), expected, actual);
             }
         }
     }
@@ -54,6 +57,23 @@ fn is_at(content: &[u8], first: u64, octets: &[u8]) -> bool {
         .checked_add(octets.len())
         .and_then(|end| content.get(first..end));
     there.is_some_and(|there| there == octets)
+}
+
+/// How octets differ from those that the content has at their numbers: anybody can look them up in the trace.
+fn other_octets(content: &[u8], part: &Delivered) -> String {
+    let first = usize::try_from(part.first).unwrap_or(usize::MAX);
+    let there = content.get(first..).unwrap_or_default();
+    let differ = |pair: &(usize, (&u8, &u8))| pair.1.0 != pair.1.1;
+    let pairs = || part.octets.iter().zip(there).enumerate();
+    match pairs().find(differ) {
+        Some((place, (found, expected))) => format!(
+            "other octets: {} is 0x{found:02x}, not 0x{expected:02x}; {} of {} differ",
+            first + place + 1,
+            pairs().filter(differ).count(),
+            part.octets.len()
+        ),
+        None => format!("octets beyond its end, which is {}", content.len()),
+    }
 }
 
 /// Where octets that are not those of their number are the right ones under a wrong number: the row, and what is

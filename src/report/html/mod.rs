@@ -188,7 +188,7 @@ pub const STYLE: &str = include_str!("page.css");
 
 #[cfg(test)]
 mod tests {
-    use crate::report::{Folder, Outcome, Report, tests::sample};
+    use crate::report::{FindingRow, Folder, Outcome, Report, tests::sample};
 
     #[test]
     fn what_a_party_said_is_text_and_never_markup() {
@@ -224,6 +224,27 @@ mod tests {
         ] {
             assert!(page.contains(words), "{words} in {page}");
         }
+    }
+
+    #[test]
+    fn a_rule_that_was_broken_twice_is_cited_once() {
+        let mut report = sample();
+        let findings = &mut report.instances[1].findings;
+        findings.truncate(1);
+        let again = FindingRow {
+            actual: "the same elsewhere".to_owned(),
+            ..findings[0].clone()
+        };
+        let other = FindingRow {
+            requirement: "UE-002".to_owned(),
+            ..again.clone()
+        };
+        findings.push(again);
+        let once = page(&report, "once");
+        assert!(once.contains("the same elsewhere"), "{once}");
+        assert!(!once.contains("also, clause"), "{once}");
+        report.instances[1].findings.push(other);
+        assert!(page(&report, "also").contains("also, clause"));
     }
 
     #[test]

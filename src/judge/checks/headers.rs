@@ -235,7 +235,11 @@ fn asserting(
     let Some(users) = users.filter(|users| !users.is_empty()) else {
         return;
     };
-    let is_own = |uri: &String| users.contains(uri) || uri.starts_with("tel:");
+    // A telephone number may come from the network's own books; not one that the user wrote.
+    let wrote = |uri: &String| {
+        origin.asserted.contains(uri) || origin.preferred.contains(uri) || origin.from == *uri
+    };
+    let is_own = |uri: &String| users.contains(uri) || uri.starts_with("tel:") && !wrote(uri);
     let Some(strange) = asserted.iter().find(|uri| !is_own(uri)) else {
         return;
     };

@@ -136,6 +136,17 @@ pub(in crate::node::deviation) const TABLE: &[Deviation] = &[
         }),
     ),
     p_cscf(
+        "p-cscf-passes-an-asserted-telephone-number",
+        "PCSCF-006",
+        "takes two identities that a UE asserts out, and leaves the telephone number behind them",
+        How::Door(|_| {
+            Remembering::door(
+                |memory, p| note_from(memory, p, &["P-Asserted-Identity"], 2),
+                |memory, p| append_further(memory, p, &["P-Asserted-Identity"]),
+            )
+        }),
+    ),
+    p_cscf(
         "p-cscf-believes-an-asserted-identity",
         "SEC-002",
         "asserts what a UE asserts itself",

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     judge::Rigour,
     node::deviation::Deviation,
-    report::{Counts, Folder, InstanceResult, Report, StoredFile, folder, gather, terminal},
+    report::{Counts, Folder, InstanceResult, Report, StoredFile, folder, gather, marks, terminal},
     run::{Casting, Field},
     suite::{Instance, Suite, nearest},
     sut::Guests,
@@ -144,7 +144,7 @@ impl Replay {
             shell_word(&self.what),
             self.suites.words()
         );
-        let ladder = folder::instance_ladder(trace, &result);
+        let ladder = marks::ladder(trace, &result);
         tell(&terminal::detail(
             &result,
             Ok(Some(ladder)),

@@ -133,6 +133,10 @@ impl Case<'_> {
         events: Range<usize>,
     ) -> Option<Finding> {
         let node = self.evidence.node(party)?;
+        let events = self
+            .evidence
+            .said_first(party, events.start)
+            .map_or(events, |said| said..said + 1);
         let plays_along = matches!(node.cast, Cast::Script | Cast::Foil);
         if plays_along || self.instance.speaks_for(node.name.as_str()) {
             return None;

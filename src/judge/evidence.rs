@@ -138,6 +138,29 @@ impl<'t> Evidence<'t> {
             })
     }
 
+    /// Where `party` said what is shown in the SIP message at `event`, which somebody else handed on.
+    pub fn said_first(&self, party: &Party, event: usize) -> Option<usize> {
+        let shown = self.crossed.iter().find(|seen| seen.index == event)?;
+        if shown.frame.from == *party || shown.frame.to == *party {
+            return None;
+        }
+        let told = |message: &sip::Message| {
+            let cseq = message.cseq().ok()?;
+            Some((
+                message.call_id().ok()?,
+                cseq.number,
+                cseq.method,
+                message.status(),
+            ))
+        };
+        let this = told(shown.message.sip()?)?;
+        let mut before = self.sip().take_while(|(seen, _)| seen.index < event);
+        let said = before.find(|(seen, message)| {
+            seen.frame.from == *party && told(message).is_some_and(|that| that == this)
+        });
+        said.map(|(seen, _)| seen.index)
+    }
+
     /// The request that an HTTP response answers: the n-th of its connection.
     pub fn request_of(&self, response: &Seen<'t>) -> Option<&http::Request> {
         let nth = self

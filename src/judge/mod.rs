@@ -118,8 +118,8 @@ pub struct Missing {
     pub lacks: Option<String>,
     /// The message that came in its place is of the kind that was due, so it is wrong; not one beside it.
     pub is_wrong: bool,
-    /// The event before which it belongs: the message that came in its place, or the first after its window;
-    /// the number of events if it belongs behind them all.
+    /// The message that came in its place; otherwise the event before which it belongs, or the number of events if it
+    /// belongs behind them all.
     pub before: usize,
 }
 
@@ -176,7 +176,7 @@ pub fn judge(
     findings.extend(unseen);
     let assembled = assembled(&case);
     findings.extend(missing_content(&case, &followed, &assembled, &findings));
-    in_order(&mut findings, trace);
+    in_order(&mut findings, &case);
     drop_consequences(&mut findings, rigour);
     if guests::are_unheard(&case) {
         // Nothing shows that anybody is there to break a rule.
@@ -248,13 +248,16 @@ pub fn judge(
     }
 }
 
-/// In the order it happened: of two messages in the air, what was sent first comes first.
-fn in_order(findings: &mut [Finding], trace: &Trace) {
+/// In the order it happened: of two messages in the air, what was sent first comes first; of what one message shows,
+/// what the scenario is about.
+fn in_order(findings: &mut [Finding], case: &Case<'_>) {
     if findings.len() > 1 {
-        let sent = trace.sendings();
+        let sent = case.evidence.trace.sendings();
+        let cited = &case.instance.scenario.requires;
         findings.sort_by_key(|finding| {
             let shown = finding.events.start;
-            sent.get(shown).copied().unwrap_or(shown)
+            let is_beside = !cited.contains(&finding.requirement);
+            (sent.get(shown).copied().unwrap_or(shown), is_beside)
         });
     }
 }

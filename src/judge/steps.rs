@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{Blame, Case, Finding, Missing, Verdict};
 use crate::{
     spec::Strength,
-    suite::{Context, Follower, Near, Pattern, Step, StepOutcome, StepState, Verb, View},
-    trace::{Event, Trace},
+    suite::{Context, Expect, Follower, Near, Pattern, Step, StepOutcome, StepState, Verb, View},
+    trace::{Event, EventKind, Trace},
     wire::frame::{Frame, Party},
 };
 
@@ -56,7 +56,7 @@ impl Followed {
                     .as_ref()
                     .and_then(|near| lacks(pattern, near)),
                 is_wrong: outcome.nearest.as_ref().is_some_and(|near| near.is_wrong),
-                before: belongs_before(trace, outcome, expect.within),
+                before: belongs_before(trace, outcome, expect),
             })
         });
         missing.collect()
@@ -88,29 +88,54 @@ fn only(names: &[String]) -> Option<String> {
     }
 }
 
-/// What a message of the right kind has not.
+/// What the nearest message has not, if that is not its kind.
 fn lacks(pattern: &Pattern, near: &Near) -> Option<String> {
     let d = &near.difference;
     let field = pattern
         .fields
         .iter()
         .find(|field| field.name() == d.field)?;
-    let is_told = field.is_title() || !near.is_wrong;
-    (!is_told).then(|| format!("{} {}", d.field, d.expected))
+    (!field.is_title()).then(|| format!("{} {}", d.field, d.expected))
 }
 
-/// The message that came instead, else the first event after the window.
-fn belongs_before(trace: &Trace, outcome: &StepOutcome, within: Duration) -> usize {
-    let end = trace.events.len();
-    match (&outcome.nearest, outcome.since) {
-        (Some(near), _) => near.event,
-        (None, Some(since)) => {
-            let is_late = |event: &Event| event.at.since(since) > within;
-            trace.events.iter().position(is_late).unwrap_or(end)
-        }
-        (None, None) => end,
+/// The message that came instead; else where it was due: what is due at once, behind the last that was said to or by
+/// whom it was due from, and what a timer brings, where its time was over.
+fn belongs_before(trace: &Trace, outcome: &StepOutcome, expect: &Expect) -> usize {
+    let wrong = outcome.nearest.as_ref().filter(|near| near.is_wrong);
+    if let Some(near) = wrong {
+        return near.event;
     }
+    let end = trace.events.len();
+    let Some(since) = outcome.since else {
+        return end;
+    };
+    let is_late = |event: &Event| event.at.since(since) > expect.within;
+    let over = trace.events.iter().position(is_late).unwrap_or(end);
+    if expect.within >= BY_A_TIMER {
+        return over;
+    }
+    let pattern = &expect.pattern;
+    let among = |party: &Party, names: &[String]| names.iter().any(|name| party.is(name));
+    let has =
+        |frame: &Frame, names: &[String]| among(&frame.from, names) || among(&frame.to, names);
+    // An answer is due to who asked; a request when whatever brings it about has happened.
+    let both = pattern.is_of_an_answer() && !pattern.to.is_empty();
+    let is_between = |frame: &Frame| match pattern.from.is_empty() {
+        false => has(frame, &pattern.from) && (!both || has(frame, &pattern.to)),
+        true => has(frame, &pattern.to),
+    };
+    let mut in_time = trace.events[..over].iter();
+    let last =
+        in_time.rposition(|event| event.at >= since && event.frame().is_some_and(is_between));
+    let Some(last) = last else { return over };
+    // Whatever the receiver says of it belongs to it.
+    let behind = trace.events[last + 1..].iter();
+    let said = behind.take_while(|event| matches!(event.kind, EventKind::Noted { .. }));
+    last + 1 + said.count()
 }
+
+/// From here on a window is a timer's, not a reaction's.
+const BY_A_TIMER: Duration = Duration::from_secs(10);
 
 /// Feeds the trace to the matcher.
 pub fn follow(case: &Case<'_>) -> Followed {
@@ -229,8 +254,13 @@ fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
             _ => "it could not be made to".to_owned(),
         },
         (_, StepState::NotReached) => "the run ended before".to_owned(),
-        (Some(near), _) => differing(trace, near),
-        (None, _) => "nothing of the kind".to_owned(),
+        _ if !outcome.met.is_empty() => match outcome.met.len() {
+            1 => "once".to_owned(),
+            times => format!("{times} times"),
+        },
+        // Of several, who came nearest is the one that is blamed.
+        (Some(near), _) if near.is_wrong || is_one_of_several(step) => differing(trace, near),
+        _ => "nothing of the kind".to_owned(),
     };
     let party = responsible(case, step, shown);
     let requirement = match &party {
@@ -263,6 +293,10 @@ fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
         actual,
         events: shown..shown + 1,
     })
+}
+
+fn is_one_of_several(step: &Step) -> bool {
+    matches!(&step.verb, Verb::Expect(expect) if expect.pattern.from.len() > 1)
 }
 
 /// How the nearest message differs: `hss → s-cscf on Cx: Result-Code 5012, not 2001`.

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, io};
 use super::{
     FindingRow, Folder, InstanceResult, Outcome,
     flow::Flow,
-    folder::{capture_file, instance_ladder, ladder_file},
+    folder::{capture_file, ladder_file},
     ladder::Look,
+    marks,
 };
 use crate::trace::{EventKind, Trace, pcapng};
 
@@ -32,7 +33,7 @@ impl Captures {
 
 /// Leaves the ladder of an instance in the run folder.
 pub fn store_ladder(folder: &Folder, instance: &InstanceResult, trace: &Trace) -> io::Result<()> {
-    let drawn = instance_ladder(trace, instance).text(Look::WIDE);
+    let drawn = marks::ladder(trace, instance).text(Look::WIDE);
     let file = ladder_file(&instance.id);
     folder.store(&file, drawn.as_bytes()).map(|_| ())
 }

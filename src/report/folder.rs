@@ -16,8 +16,9 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    FindingRow, InstanceResult, MissingRow, Report, SCHEMA, StoredFile,
-    ladder::{Caption, Ladder, Part},
+    InstanceResult, Report, SCHEMA, StoredFile,
+    ladder::Ladder,
+    marks,
     matrix::{self, Matrix},
 };
 use crate::trace::{Trace, jsonl};
@@ -163,48 +164,8 @@ impl Folder {
     pub fn ladder(&self, instance: &InstanceResult) -> io::Result<Option<Ladder>> {
         Ok(self
             .trace(instance)?
-            .map(|trace| instance_ladder(&trace, instance)))
+            .map(|trace| marks::ladder(&trace, instance)))
     }
-}
-
-/// The picture of an instance whose trace is at hand.
-pub fn instance_ladder(trace: &Trace, instance: &InstanceResult) -> Ladder {
-    // Where nothing else went wrong, what is advised is what there is to see.
-    let told: &[FindingRow] = match instance.findings[..] {
-        [] => &instance.advice,
-        _ => &instance.findings,
-    };
-    let decisive = instance.decisive().or(told.first());
-    let rests_on = |missing: &MissingRow| {
-        decisive.is_some_and(|finding| finding.expected.ends_with(&missing.words))
-    };
-    // Steps may read alike: the first that was not met is the one.
-    let all = instance.steps.iter();
-    let failing = all
-        .clone()
-        .position(|s| s.missing.as_ref().is_some_and(rests_on));
-    let captions = all.enumerate().map(|(number, step)| Caption {
-        missing: step.missing.clone(),
-        failing: failing == Some(number),
-        text: step.text.clone(),
-        part: if step.given {
-            Part::Given
-        } else {
-            Part::Scenario
-        },
-    });
-    let steps: Vec<Caption> = captions.collect();
-    let has_failed = |event: usize| {
-        told.iter().any(|finding| {
-            let is_near = |step: &Caption| {
-                let missing = step.missing.as_ref();
-                let missing = missing.filter(|m| finding.expected.ends_with(&m.words));
-                missing.is_some_and(|m| m.before == event && !m.is_wrong)
-            };
-            finding.events.contains(&event) && !steps.iter().any(is_near)
-        })
-    };
-    Ladder::of(trace, &steps, &has_failed)
 }
 
 /// The SHA-256 of `bytes`, in hexadecimal.

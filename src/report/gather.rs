@@ -179,8 +179,11 @@ fn finding(suite: &Suite, finding: &Finding) -> FindingRow {
         not_verified: row.is_some_and(|row| row.basis == Basis::NotVerified),
         blame: finding.blame,
         node: finding.node.clone(),
-        expected: finding.expected.clone(),
-        actual: finding.actual.clone(),
+        expected: visible(&finding.expected),
+        actual: match visible(&finding.actual) {
+            actual if actual.is_empty() => "nothing".to_owned(),
+            actual => actual,
+        },
         events: finding.events.clone(),
     }
 }
@@ -194,7 +197,7 @@ fn steps(
     let steps = instance.steps(suite);
     let rows = steps.iter().enumerate();
     rows.map(|(number, step)| StepRow {
-        text: step.to_string(),
+        text: visible(&step.to_string()),
         given: step.setup,
         met: met.get(number).copied().flatten(),
         missing: missing
@@ -205,13 +208,26 @@ fn steps(
     .collect()
 }
 
+/// A text that may hold what a party said, with whatever a terminal would obey rather than show written out.
+fn visible(text: &str) -> String {
+    let mut visible = String::with_capacity(text.len());
+    for c in text.chars() {
+        let turns = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        match c.is_control() || turns {
+            true => visible.extend(c.escape_default()),
+            false => visible.push(c),
+        }
+    }
+    visible
+}
+
 fn missing_row(missing: &Missing) -> MissingRow {
     MissingRow {
         from: missing.from.clone(),
         to: missing.to.clone(),
         on: missing.on,
-        words: missing.words.clone(),
-        lacks: missing.lacks.clone(),
+        words: visible(&missing.words),
+        lacks: missing.lacks.as_deref().map(visible),
         is_wrong: missing.is_wrong,
         before: missing.before,
     }
@@ -232,4 +248,16 @@ fn differences(instance: &Instance) -> Vec<String> {
     deviants
         .map(|(node, deviation)| format!("{node}: {deviation}"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_party_said_moves_no_cursor() {
+        assert_eq!("GET /ä → 200", visible("GET /ä → 200"));
+        assert_eq!("\\u{1b}[31mred\\r\\n", visible("\u{1b}[31mred\r\n"));
+        assert_eq!("a\\u{202e}b", visible("a\u{202e}b"));
+    }
 }

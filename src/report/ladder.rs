@@ -3,7 +3,7 @@
 
 mod ghosts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     MissingRow,
@@ -148,14 +148,19 @@ impl Ladder {
     /// points at.
     pub fn of(trace: &Trace, steps: &[Caption], failing: &dyn Fn(usize) -> bool) -> Ladder {
         let lanes = lanes(trace, steps);
+        // A finding points at what arrived; the arrow begins where it was sent.
+        let mut red: BTreeSet<usize> = (0..trace.events.len()).filter(|e| failing(*e)).collect();
+        let sendings = trace.sendings();
+        red.extend(
+            red.clone()
+                .into_iter()
+                .filter_map(|event| sendings.get(event).copied()),
+        );
+        let failing = |event: usize| red.contains(&event);
         let number = |name: &str| lanes.iter().position(|lane| lane == name);
         let mut rows = Rows::new(trace);
         for (event, what) in trace.events.iter().enumerate() {
-            let arriving = match &what.kind {
-                EventKind::Received(frame) => Some(frame),
-                _ => None,
-            };
-            rows.expect(event, arriving, steps, &lanes);
+            rows.expect(event, steps, &lanes);
             match &what.kind {
                 EventKind::Sent(frame) => {
                     rows.send(what.at, event, frame, &lanes, failing(event));
@@ -164,7 +169,10 @@ impl Ladder {
                     rows.receive(what.at, event, frame, &lanes, failing(event));
                 }
                 EventKind::Lost(frame) => rows.lose(frame, failing(event)),
-                // Drawn only if it comes to nothing: then there is a link event.
+                EventKind::Opening { node, on, to } if failing(event) => {
+                    rows.open(what.at, event, node.as_str(), *on, to, &lanes);
+                }
+                // Otherwise drawn only if it comes to nothing: then there is a link event.
                 EventKind::Opening { .. } => {}
                 EventKind::Link {
                     node, event: link, ..
@@ -203,7 +211,8 @@ impl Ladder {
                 ),
             }
         }
-        rows.expect(trace.events.len(), None, steps, &lanes);
+        rows.expect(trace.events.len(), steps, &lanes);
+        rows.expect_instead(steps, &lanes);
         Ladder {
             lanes,
             rows: rows.in_place(),
@@ -363,7 +372,9 @@ struct Rows {
     flying: Vec<(usize, Frame)>,
     /// Arrows that more of their kind may join: row and kind.
     open: Vec<(usize, String)>,
-    /// What never came, and the arrow of what came instead: rows.
+    /// The row of each event that is part of one.
+    row_of: BTreeMap<usize, usize>,
+    /// What never came, and the row of what came instead: rows.
     instead: Vec<(usize, usize)>,
 }
 
@@ -375,12 +386,14 @@ impl Rows {
             part: Part::Given,
             flying: Vec::new(),
             open: Vec::new(),
+            row_of: BTreeMap::new(),
             instead: Vec::new(),
         }
     }
 
     fn send(&mut self, at: At, event: usize, frame: &Frame, lanes: &[String], failing: bool) {
         if let Some(row) = self.arrow(at, event, frame, lanes, failing) {
+            self.row_of.insert(event, row);
             self.flying.push((row, frame.clone()));
             let surplus = self.flying.len().saturating_sub(FLYING);
             self.flying.drain(..surplus);
@@ -388,13 +401,9 @@ impl Rows {
     }
 
     fn receive(&mut self, at: At, event: usize, frame: &Frame, lanes: &[String], failing: bool) {
-        match self.land(frame) {
-            Some(row) if failing => self.mark(row, |arrow| arrow.failing = true),
-            Some(_) => {}
-            None => {
-                self.arrow(at, event, frame, lanes, failing);
-            }
-        }
+        let landed = self.land(frame);
+        let row = landed.or_else(|| self.arrow(at, event, frame, lanes, failing));
+        self.row_of.extend(row.map(|row| (event, row)));
     }
 
     fn lose(&mut self, frame: &Frame, failing: bool) {
@@ -460,6 +469,35 @@ impl Rows {
             None => self.open.clear(),
         }
         Some(row)
+    }
+
+    /// A connection that is being opened and ought not to be.
+    fn open(
+        &mut self,
+        at: At,
+        event: usize,
+        from: &str,
+        on: RefPoint,
+        to: &Party,
+        lanes: &[String],
+    ) {
+        let lane = |name: &str| lanes.iter().position(|lane| lane == name);
+        let (Some(from), Some(to)) = (lane(from), lane(&to.to_string())) else {
+            return;
+        };
+        self.open.clear();
+        self.done.push(Row::Arrow(Arrow {
+            at,
+            event,
+            from,
+            to,
+            on,
+            label: "opens a connection".to_owned(),
+            times: 1,
+            lost: false,
+            failing: true,
+            step: None,
+        }));
     }
 
     fn mark(&mut self, row: usize, change: impl FnOnce(&mut Arrow)) {

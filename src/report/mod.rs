@@ -17,6 +17,7 @@ pub mod junit;
 pub mod label;
 pub mod ladder;
 pub mod markdown;
+pub mod marks;
 pub mod matrix;
 pub mod moment;
 pub mod redact;
@@ -351,7 +352,8 @@ pub struct MissingRow {
     /// The message that came in its place is of the kind that was due, so it is wrong; not one beside it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_wrong: bool,
-    /// The trace event before which it belongs; the number of events if it belongs behind them all.
+    /// The message that came in its place, which is wrong; otherwise the trace event before which it belongs, or the
+    /// number of events if it belongs behind them all.
     pub before: usize,
 }
 

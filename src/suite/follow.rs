@@ -6,10 +6,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     context::Context,
-    pattern::Difference,
+    pattern::{Difference, Pattern},
     scenario::{Except, Expect, Never, Step, Verb},
     template::{Lookup, fill_known},
-    view::View,
+    view::{Layer, View},
 };
 use crate::{
     time::At,
@@ -82,11 +82,15 @@ pub enum StepState {
     Void,
 }
 
-/// A provisional answer where a final one is expected: the final one that came is nearer.
-fn is_only_provisional(difference: &Difference) -> bool {
-    difference.field == "sip status"
-        && difference.actual.starts_with('1')
-        && !difference.expected.starts_with('1')
+/// An answer on the way to the one that is due: provisional, or a challenge. If it is what is due itself, it is none.
+fn is_on_the_way(pattern: &Pattern, view: &View, lookup: &dyn Lookup) -> bool {
+    let statuses = [Layer::Sip, Layer::Http]
+        .into_iter()
+        .filter_map(|layer| view.get(layer, "status"));
+    let mut statuses = statuses.flatten();
+    let is_early = statuses.any(|s| s.starts_with('1') || s == "401" || s == "407");
+    let mut tests = pattern.fields.iter().filter(|field| field.key == "status");
+    is_early && !tests.any(|field| field.holds(view, lookup))
 }
 
 /// The message that comes nearest to an unmet expectation.
@@ -96,6 +100,19 @@ pub struct Near {
     pub difference: Difference,
     /// It is of the kind that was due, and came in its place; otherwise there is nothing wrong with it.
     pub is_wrong: bool,
+    is_answer: bool,
+}
+
+impl Near {
+    /// Than another that came before. Of requests that are as near the last counts, which had all the time to be
+    /// right; of answers the first, as it was due first.
+    fn is_nearer(&self, known: &Near) -> bool {
+        let rank = |near: &Near| (near.is_wrong, near.difference.score);
+        match self.is_answer || !self.is_wrong {
+            true => rank(self) > rank(known),
+            false => rank(self) >= rank(known),
+        }
+    }
 }
 
 /// Messages captured under a name.
@@ -432,25 +449,19 @@ impl<'a> Follower<'a> {
                     Some(difference) => Some(difference),
                     None => no_outcome(expect, view, &values),
                 };
-                let near = difference.map(|mut difference| {
-                    let is_provisional = is_only_provisional(&difference);
-                    if is_provisional {
-                        difference.score = difference.score.saturating_sub(1);
-                    }
-                    Near {
-                        event,
-                        difference,
-                        is_wrong: !is_provisional && expect.pattern.is_about(view, &values),
-                    }
+                let near = difference.map(|difference| Near {
+                    event,
+                    difference,
+                    is_answer: view.is_answer(),
+                    is_wrong: expect.pattern.is_about(view, &values)
+                        && !is_on_the_way(&expect.pattern, view, &values),
                 });
                 found.extend(near.map(|near| (index, near)));
             }
         }
         for (index, near) in found {
             let nearest = &mut self.states[index].nearest;
-            let is_nearer = nearest
-                .as_ref()
-                .is_none_or(|known| near.difference.score > known.difference.score);
+            let is_nearer = nearest.as_ref().is_none_or(|known| near.is_nearer(known));
             if is_nearer {
                 *nearest = Some(near);
             }
@@ -556,7 +567,10 @@ fn after(step: &Step) -> Option<&str> {
 
 /// How a message that fits the pattern differs from every lawful outcome.
 fn no_outcome(expect: &Expect, view: &View, values: &Values<'_>) -> Option<Difference> {
-    let words: Vec<_> = expect.outcomes.iter().map(|o| o.to_string()).collect();
+    let outcomes = expect.outcomes.iter();
+    let words: Vec<_> = outcomes
+        .map(|o| fill_known(&o.to_string(), values))
+        .collect();
     let mut fields = expect.outcomes.iter().flat_map(|outcome| &outcome.fields);
     let differs = fields.find(|field| !field.holds(view, values))?;
     Some(differs.difference(view, words.join(", or ")))
@@ -738,14 +752,16 @@ mod tests {
             received(5, "ue-a", "es-1", "INVITE x"),
         ];
         let nearest = scene.follow(&events).outcomes()[1].nearest.clone().unwrap();
-        assert_eq!(1, nearest.event);
+        assert_eq!(2, nearest.event);
+        assert_eq!("to", nearest.difference.field);
+        assert_eq!("es-1", nearest.difference.actual);
+        assert!(nearest.is_wrong);
+        let nearest = scene.follow(&events[..2]);
+        let nearest = nearest.outcomes()[1].nearest.clone().unwrap();
         assert_eq!("sip method", nearest.difference.field);
         assert_eq!("INVITE", nearest.difference.expected);
         assert_eq!("SUBSCRIBE", nearest.difference.actual);
-        let nearest = scene.follow(&[events[0].clone(), events[2].clone()]);
-        let nearest = nearest.outcomes()[1].nearest.clone().unwrap();
-        assert_eq!("to", nearest.difference.field);
-        assert_eq!("es-1", nearest.difference.actual);
+        assert!(!nearest.is_wrong);
     }
 
     #[test]

@@ -113,13 +113,26 @@ impl Pattern {
         is_among(&frame.from, &self.from) && (self.on.is_empty() || self.on.contains(&frame.on))
     }
 
-    /// Whether a message is of the kind that is looked for, whatever it says: a request of that name, or an answer
-    /// where one is due, to the same if it says to what.
+    /// Whether a message is of the kind that is looked for, whatever it says: a request of that name for the same, or
+    /// an answer where one is due, to the same if it says to what; and of the exchange that is named.
     pub fn is_about(&self, view: &View, lookup: &dyn Lookup) -> bool {
         self.fields.iter().all(|field| match field.key.as_str() {
             "status" | "response" => view.is_answer(),
             "method" | "for" | "command" | "request" => field.holds(view, lookup),
+            "call-id" | "branch" | "transaction" => field.holds(view, lookup),
+            key if !view.is_answer() && tells_what_is_asked(key) => field.holds(view, lookup),
             _ => true,
+        })
+    }
+
+    /// Whether an answer is looked for, as far as the pattern says.
+    pub fn is_of_an_answer(&self) -> bool {
+        let mut fields = self.fields.iter();
+        fields.any(|field| {
+            matches!(
+                field.key.as_str(),
+                "status" | "response" | "for" | "result" | "error"
+            )
         })
     }
 
@@ -179,7 +192,7 @@ impl Pattern {
             let weight = if field.is_title() { 10 } else { 2 };
             tally.count(holds, weight, almost, || Difference {
                 score: 0,
-                ..field.difference(view, field.test.in_words(lookup))
+                ..field.difference(view, field.test.missing_in(values.as_deref(), lookup))
             });
         }
         tally.first.map(|difference| Difference {
@@ -291,8 +304,28 @@ impl Test {
     }
 
     /// In plain words, with the places filled whose values are known.
-    fn in_words(&self, lookup: &dyn Lookup) -> String {
-        fill_known(&self.to_string(), lookup)
+    /// What of it does not hold of the values, in words.
+    fn missing_in(&self, values: Option<&[String]>, lookup: &dyn Lookup) -> String {
+        let words = match (self, values) {
+            (Test::All(tests), Some(values)) => {
+                let failed = tests.iter().filter(|test| !test.holds(values, lookup));
+                failed
+                    .map(Test::to_string)
+                    .collect::<Vec<_>>()
+                    .join(" and ")
+            }
+            _ => self.to_string(),
+        };
+        fill_known(&words, lookup)
+    }
+
+    /// Whether its words tell a value, so that they can stand alone.
+    fn tells_values(&self) -> bool {
+        match self {
+            Test::Is(_) | Test::Number(_) => true,
+            Test::OneOf(tests) => tests.iter().all(Test::tells_values),
+            _ => false,
+        }
     }
 }
 
@@ -353,6 +386,7 @@ impl fmt::Display for Pattern {
                 "for" if has_status => format!("to {}", field.test),
                 "for" => format!("an answer to {}", field.test),
                 "response" => format!("PPSTP response {}", field.test),
+                key if !field.test.tells_values() => format!("{key} {}", field.test),
                 _ => field.test.to_string(),
             })
             .collect();
@@ -366,6 +400,11 @@ impl fmt::Display for Pattern {
             _ => write!(f, ": {} with {}", titles.join(" "), rest.join(", ")),
         }
     }
+}
+
+/// Fields by which one request differs from the next.
+fn tells_what_is_asked(key: &str) -> bool {
+    matches!(key, "uri" | "file-range" | "Range" | "path") || key.starts_with('/')
 }
 
 const RESULT_CODE: &str = "Result-Code";

@@ -12,6 +12,7 @@ use crate::{
         transfers::{asked_by, swarm_of},
     },
     spec::{RefPoint, Role},
+    suite::Piece,
     wire::{
         frame::{Frame, Party},
         http,
@@ -219,11 +220,17 @@ fn not_held(
 ) -> Option<Breach> {
     let content = case.content(swarm)?;
     let held = &peer.cds.as_ref()?.pieces;
-    let missing = content
-        .pieces
-        .iter()
-        .filter(|piece| piece.first < first.saturating_add(len) && first < piece.first + piece.len)
-        .find(|piece| !held.contains(piece.n))?;
+    let end = first.saturating_add(len);
+    let pieces = content.pieces.iter();
+    let (begun, begun_before): (Vec<&Piece>, Vec<&Piece>) = pieces
+        .filter(|piece| piece.first < end && first < piece.first + piece.len)
+        .partition(|piece| first <= piece.first);
+    // What of another piece reaches into the range is no request for that piece; the rest of one is.
+    let meant = match begun.is_empty() {
+        true => begun_before,
+        false => begun,
+    };
+    let missing = meant.into_iter().find(|piece| !held.contains(piece.n))?;
     Some((
         "UE-002",
         "each piece requested from a holder".into(),

@@ -445,7 +445,12 @@ impl SCscf {
         let Some(Stage::Server { handling, .. }) = self.leave_server(txn, out) else {
             return;
         };
-        out.note("default-handling", format!("{handling:?}"));
+        let words = match handling {
+            Some(DefaultHandling::SessionContinued) => "SESSION_CONTINUED",
+            Some(DefaultHandling::SessionTerminated) => "SESSION_TERMINATED",
+            None => "none is given, so the request goes on",
+        };
+        out.note("default-handling", words);
         if handling != Some(DefaultHandling::SessionTerminated) {
             return self.advance(at, txn, out);
         }

@@ -10,9 +10,10 @@ use crate::{
     report::{
         FindingRow, Folder, InstanceResult, LedgerRow, Outcome,
         decode::{decode, raw, readable},
-        folder::{instance_ladder, ladder_file},
+        folder::ladder_file,
         label,
         ladder::{Arrow, Ghost, Ladder, Row},
+        marks,
         terminal::{alike, number},
     },
     spec::Worth,
@@ -143,7 +144,7 @@ impl<'a> Pages<'a> {
                 );
             }
         };
-        let whole = instance_ladder(&trace, instance);
+        let whole = marks::ladder(&trace, instance);
         let (ladder, before, after) = whole.excerpt(ROWS);
         let told = told(&ladder);
         let target = |event: usize| {

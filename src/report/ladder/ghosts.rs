@@ -1,13 +1,13 @@
-//! What was expected and never came, placed among what did: right behind what came in its place, or where its
-//! time was over.
+//! What was expected and never came, placed among what did: right behind what came in its place, else where it
+//! was due.
 
-use super::{Caption, Row, Rows, is_same};
-use crate::{report::MissingRow, spec::RefPoint, time::At, wire::frame::Frame};
+use super::{Caption, Row, Rows};
+use crate::{report::MissingRow, spec::RefPoint, time::At};
 
 /// A message that was expected and never came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ghost {
-    /// The event before which it was expected.
+    /// The event that came instead, or before which it was due.
     pub before: usize,
     /// Who ought to have sent it; `None` where it may be one of several, or anybody. One of both is known.
     pub from: Option<usize>,
@@ -31,44 +31,48 @@ impl Rows {
         rows.into_iter().map(|(_, row)| row).collect()
     }
 
-    /// The messages that were expected before `event` and never came. Where no party is known it is a band.
-    pub(super) fn expect(
-        &mut self,
-        event: usize,
-        instead: Option<&Frame>,
-        steps: &[Caption],
-        lanes: &[String],
-    ) {
+    /// What was due before `event` and never came.
+    pub(super) fn expect(&mut self, event: usize, steps: &[Caption], lanes: &[String]) {
+        for (step, missing) in all_missing(steps) {
+            if !missing.is_wrong && missing.before == event {
+                self.open.clear();
+                self.ghost(step, missing, lanes);
+            }
+        }
+    }
+
+    /// What never came because something else came in its place.
+    pub(super) fn expect_instead(&mut self, steps: &[Caption], lanes: &[String]) {
+        for (step, missing) in all_missing(steps) {
+            if missing.is_wrong {
+                let instead = self.row_of.get(&missing.before).copied();
+                self.instead
+                    .extend(instead.map(|row| (self.done.len(), row)));
+                self.ghost(step, missing, lanes);
+            }
+        }
+    }
+
+    /// Where no party is known it is a band.
+    fn ghost(&mut self, step: &Caption, missing: &MissingRow, lanes: &[String]) {
         let place = |name: &Option<String>| {
             let name = name.as_ref()?;
             lanes.iter().position(|lane| lane == name)
         };
-        for step in steps {
-            let Some(missing) = step.missing.as_ref().filter(|m| m.before == event) else {
-                continue;
-            };
-            self.open.clear();
-            let (from, to) = (place(&missing.from), place(&missing.to));
-            match (from, to) {
-                (Some(_), _) | (_, Some(_)) => {
-                    if let Some(arrow) = instead.and_then(|frame| self.in_the_air(frame)) {
-                        self.instead.push((self.done.len(), arrow));
-                    }
-                    self.done.push(Row::Ghost(Ghost {
-                        before: event,
-                        from,
-                        to,
-                        on: missing.on,
-                        label: named(missing),
-                        failing: step.failing,
-                    }));
-                }
-                (None, None) => {
-                    let at = self.last_moment();
-                    self.band(at, format!("missing: {}", missing.words), self.part);
-                }
-            }
+        let (from, to) = (place(&missing.from), place(&missing.to));
+        if from.is_none() && to.is_none() {
+            let at = self.last_moment();
+            self.band(at, format!("missing: {}", missing.words), self.part);
+            return;
         }
+        self.done.push(Row::Ghost(Ghost {
+            before: missing.before,
+            from,
+            to,
+            on: missing.on,
+            label: named(missing),
+            failing: step.failing,
+        }));
     }
 
     fn last_moment(&self) -> At {
@@ -79,14 +83,12 @@ impl Rows {
         });
         moments.max().unwrap_or(At::ZERO)
     }
+}
 
-    /// The row of the oldest sending of this very frame that has not arrived.
-    fn in_the_air(&self, frame: &Frame) -> Option<usize> {
-        let mut flying = self.flying.iter();
-        flying
-            .find(|(_, sent)| is_same(sent, frame))
-            .map(|(row, _)| *row)
-    }
+fn all_missing(steps: &[Caption]) -> impl Iterator<Item = (&Caption, &MissingRow)> {
+    steps
+        .iter()
+        .filter_map(|step| Some((step, step.missing.as_ref()?)))
 }
 
 /// What is expected in short, with what the message that came instead lacks, and with the parties of which there
@@ -234,6 +236,7 @@ mod tests {
                 on: Some(RefPoint::Ut),
                 words: "ue-a → tracker on Ut: POST within 2 s".to_owned(),
                 before: 2,
+                is_wrong: true,
                 ..MissingRow::default()
             }),
             ..own("")

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use super::{Blame, Case, Finding, Missing, Verdict};
 use crate::{
-    spec::Strength,
-    suite::{Context, Expect, Follower, Near, Pattern, Step, StepOutcome, StepState, Verb, View},
+    spec::{Role, Strength},
+    suite::{
+        Context, Expect, Follower, Layer, Near, Pattern, Step, StepOutcome, StepState, Verb, View,
+    },
     trace::{Event, EventKind, Trace},
     wire::frame::{Frame, Party},
 };
@@ -275,7 +277,7 @@ fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
     };
     let expected = outcome.words.clone();
     let broken = party
-        .filter(|_| !step.setup)
+        .filter(|party| !step.setup && binds(case, &requirement, party))
         .and_then(|party| case.breach(&party, &requirement, &expected, &actual, shown..shown + 1))
         // A reference that a guest left waiting has broken nothing.
         .filter(|finding| finding.blame == Blame::Sut);
@@ -333,11 +335,32 @@ const TESTS: &[&str] = &[
     "not ",
 ];
 
-/// Whose turn it was.
+/// Whose turn it was; nobody's, if an answer is due from who was never asked.
 fn responsible(case: &Case<'_>, step: &Step, shown: usize) -> Option<Party> {
     let Verb::Expect(expect) = &step.verb else {
         return None;
     };
+    turn(case, expect, shown).filter(|party| was_asked(case, &expect.pattern, party))
+}
+
+/// Whether the party got a request that the answer which is due could be to.
+fn was_asked(case: &Case<'_>, pattern: &Pattern, party: &Party) -> bool {
+    let mut fields = pattern.fields.iter();
+    let Some(due) = fields.find(|field| field.layer == Layer::Sip && field.key == "for") else {
+        return true;
+    };
+    let due = due.test.to_string();
+    let is_asker =
+        |asker: &Party| pattern.to.is_empty() || pattern.to.iter().any(|name| asker.is(name));
+    case.evidence.sip().any(|(seen, message)| {
+        message.is_request()
+            && due.split(" or ").any(|method| method == message.method())
+            && seen.frame.to == *party
+            && is_asker(&seen.frame.from)
+    })
+}
+
+fn turn(case: &Case<'_>, expect: &Expect, shown: usize) -> Option<Party> {
     let near = case
         .evidence
         .trace
@@ -353,6 +376,18 @@ fn responsible(case: &Case<'_>, step: &Step, shown: usize) -> Option<Party> {
     match &expect.pattern.from[..] {
         [one] => Some(Party::Node(one.as_str().into())),
         _ => None,
+    }
+}
+
+/// Whether a rule is the party's to keep: what binds a node of the core cannot be laid to anybody else, nor what binds
+/// others to it. A rule of one kind of peer, or of the tracker, is often the others' as well.
+fn binds(case: &Case<'_>, requirement: &str, party: &Party) -> bool {
+    let is_of_the_core =
+        |role: Role| matches!(role, Role::PCscf | Role::ICscf | Role::SCscf | Role::Hss);
+    let bound = case.requirement(requirement).map(|row| row.role);
+    match bound.zip(case.evidence.role(party)) {
+        Some((bound, role)) => bound == role || !is_of_the_core(bound) && !is_of_the_core(role),
+        None => true,
     }
 }
 

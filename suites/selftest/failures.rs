@@ -109,6 +109,29 @@ fn what_came_too_late_is_named() {
     );
 }
 
+/// Who was never asked owes no answer, whatever it said to somebody else.
+#[test]
+fn an_answer_is_not_due_from_who_was_not_asked() {
+    let result = played(
+        "common/data-transfer/names-its-sessions-beyond-guessing",
+        "ue-skips-p-cscf",
+    );
+    assert_eq!(Outcome::Inconclusive, result.0.outcome);
+    assert_eq!(None, result.0.findings[0].node);
+}
+
+/// What binds the P-CSCF is not laid to a UE that does something else than the scenario has it do.
+#[test]
+fn a_rule_is_laid_to_nobody_whom_it_does_not_bind() {
+    let result = played(
+        "common/core/finds-the-way-of-a-dialog-again",
+        "ue-skips-p-cscf",
+    );
+    assert_eq!(Outcome::Inconclusive, result.0.outcome);
+    assert_eq!("PCSCF-012", result.0.findings[0].requirement);
+    assert_eq!(None, result.0.findings[0].node);
+}
+
 /// A REGISTER is due and never comes: the ghost alone is red, none of the messages that came meanwhile.
 #[test]
 fn of_a_message_that_never_came_the_ghost_alone_is_red() {
@@ -208,8 +231,14 @@ fn the_words_of_a_failure_are_those_of_the_protocol() {
     );
 }
 
-/// What came of the first instance of a scenario in which a rule is broken.
+/// What came of the first instance of a scenario in which a rule is broken: it fails.
 fn failed(scenario: &str, deviation: &str) -> (InstanceResult, Ladder) {
+    let (result, ladder) = played(scenario, deviation);
+    assert_eq!(Outcome::Fail, result.outcome, "{:?}", result.findings);
+    (result, ladder)
+}
+
+fn played(scenario: &str, deviation: &str) -> (InstanceResult, Ladder) {
     let suite = suite();
     let mut instances = all(&suite, 0).into_iter();
     let of_it = |instance: &Instance| instance.scenario.id == scenario;
@@ -225,7 +254,6 @@ fn failed(scenario: &str, deviation: &str) -> (InstanceResult, Ladder) {
         sha256: String::new(),
     };
     let result = gather::played(&suite, &instance, &trace, stored, &judgement);
-    assert_eq!(Outcome::Fail, result.outcome, "{:?}", result.findings);
     let ladder = marks::ladder(&trace, &result);
     (result, ladder)
 }

@@ -122,7 +122,12 @@ impl PCscf {
             .filter(|dialog| dialog.contact == user.contact || !self.policy.guards_dialogs)
             .ok_or(FOREIGN_DIALOG)?;
         let (topmost, routes) = self.split_routes(request)?;
-        let (edit, routes) = self.keep_to(&dialog.routes, topmost, routes, request)?;
+        // Whoever lets others into a dialog lets them in by their own way.
+        let lawful = match dialog.contact == user.contact {
+            true => dialog.routes.clone(),
+            false => vec![routes.clone()],
+        };
+        let (edit, routes) = self.keep_to(&lawful, topmost, routes, request)?;
         let to = self.next_hop(&routes, request, RefPoint::Mw)?;
         let edit = self
             .stripped(edit, request)

@@ -201,10 +201,11 @@ fn deviation(suite: &Suite, name: &str) -> Option<String> {
         .map(|scenario| scenario.id.as_str())
         .collect();
     row(&mut text, "killed by", killing.join("\n"));
+    let seen_by = killing.first().map_or(String::new(), |id| format!(" {id}"));
     row(
         &mut text,
         "see it",
-        format!("peerproof run --deviation {name}"),
+        format!("peerproof run{seen_by} --deviation {name}"),
     );
     Some(text)
 }

@@ -27,7 +27,7 @@ impl Manual {
         fs::create_dir_all(&folder)?;
         let commands = program
             .get_subcommands()
-            .filter(|command| command.get_name() != "help");
+            .filter(|command| command.get_name() != "help" && !command.is_hide_set());
         let commands: Vec<clap::Command> = commands.cloned().collect();
         for command in commands.into_iter().chain([program]) {
             let name = command

@@ -118,6 +118,15 @@ impl Replay {
         )
     }
 
+    /// What to type for the same again, after a space.
+    fn words(&self) -> String {
+        let deviation = self
+            .deviation
+            .map(|broken| format!(" --deviation {}", broken.name));
+        let deviation = deviation.unwrap_or_default();
+        format!("{deviation}{}{}", self.sut.words(), self.suites.words())
+    }
+
     fn play(
         &self,
         player: &Player<'_>,
@@ -142,8 +151,12 @@ impl Replay {
         result.replay = format!(
             "peerproof replay {}{}",
             shell_word(&self.what),
-            self.suites.words()
+            self.words()
         );
+        result.deviation = player
+            .casting
+            .deviation
+            .map(|broken| broken.name.to_owned());
         let ladder = marks::ladder(trace, &result);
         tell(&terminal::detail(
             &result,

@@ -787,6 +787,13 @@ impl<'a> Canvas<'a> {
         let length = text.chars().count();
         let right = self.lines - column - 2;
         if length > right && column > right {
+            // It begins at lanes of others, so it says whose it is.
+            let text = format!(
+                "{} {}: {}",
+                self.ink.remark,
+                self.ladder.lanes[lane],
+                &text[self.ink.remark.len_utf8() + 1..]
+            );
             let text = self.cut(&text, column - 2);
             let first = column - 1 - text.chars().count();
             write_over(&mut line, first, &text);

@@ -439,6 +439,9 @@ impl FindingRow {
     /// The node to blame, or what else it is.
     pub fn party(&self) -> String {
         match &self.node {
+            Some(node) if self.outcome == Outcome::Inconclusive => {
+                format!("nobody, though it points at {node}")
+            }
             Some(node) => node.clone(),
             // Our own fault is an error; that a purpose was not reached is nobody's.
             None if self.outcome == Outcome::Inconclusive => "nobody".to_owned(),

@@ -221,7 +221,10 @@ fn picture(ladder: &Ladder, instance: &InstanceResult, rows: usize, look: Look) 
     let file = super::folder::ladder_file(&instance.id);
     let left_out = |rows: usize, place: &str| match rows {
         0 => String::new(),
-        rows => format!("    … {} {place}, in {file}\n", number(rows, "row")),
+        rows => format!(
+            "    … {} {place}, in {file} of the run's folder\n",
+            number(rows, "row")
+        ),
     };
     format!(
         "\n{}{}{}\n",

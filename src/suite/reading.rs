@@ -257,7 +257,14 @@ impl File<'_> {
                 }
                 None => {
                     let known = self.world.ledger.ids();
-                    value.notes.unknown("requirement", id, span, &known);
+                    match known.is_empty() {
+                        true => value.notes.note(
+                            span,
+                            format!("unknown requirement \"{id}\""),
+                            "requirements are rows of requirements.toml, which is missing or empty here",
+                        ),
+                        false => value.notes.unknown("requirement", id, span, &known),
+                    }
                 }
             }
         }

@@ -73,11 +73,8 @@ impl Selection {
             cited.any(|cited| suite.ledger.counted(cited) == counted)
         };
         let clause = |wanted: &String| {
-            scenario.clause.to_string().starts_with(wanted.as_str())
-                || rows().any(|row| {
-                    let clause = row.requirement.clause.to_string();
-                    clause.starts_with(wanted.as_str())
-                })
+            is_within(&scenario.clause.to_string(), wanted)
+                || rows().any(|row| is_within(&row.requirement.clause.to_string(), wanted))
         };
         (self.requirements.is_empty() || self.requirements.iter().any(cites))
             && among(&self.tags, &scenario.tags)
@@ -171,6 +168,12 @@ fn least_far(glob: &str, ids: &[&str]) -> Vec<String> {
     });
     let least = diagnostic::least_far(glob, spellings).into_iter();
     least.map(str::to_owned).collect()
+}
+
+/// Whether a clause is the one that is wanted or one below it: 16.3 is below 16, and not below 1.
+fn is_within(clause: &str, wanted: &str) -> bool {
+    let below = clause.strip_prefix(wanted.trim_end());
+    below.is_some_and(|below| below.is_empty() || below.starts_with([' ', '.']))
 }
 
 /// Whether a glob names a scenario, its file, its folder, or the instance.

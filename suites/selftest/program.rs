@@ -700,6 +700,20 @@ fn what_was_meant_is_said_where_something_near_was_typed() {
 }
 
 #[test]
+fn a_clause_holds_those_below_it_and_no_others() {
+    let listed = |clause: &str| {
+        let mut list = peerproof();
+        list.args(["list", "--clause", clause]);
+        list.assert()
+    };
+    let whole = said(listed("RFC 7846").code(0)).lines().count();
+    let below = said(listed("RFC 7846 3.2").code(0)).lines().count();
+    assert!(0 < below && below < whole, "{below} of {whole}");
+    complained(listed("RFC 784").code(4));
+    complained(listed("RFC 7846 3.").code(4));
+}
+
+#[test]
 fn deviations_are_listed_by_what_sees_them() {
     let seen = "common/tracker-documents/answers-with-numbers-and-version-1";
     let list = said(
@@ -730,6 +744,7 @@ fn a_part_of_a_run_is_played_again_by_as_much_of_its_name_as_only_it_has() {
         let text = said(run(&["replay", less]).code(1));
         assert!(text.contains("identical, octet for octet"), "{text}");
         assert!(text.contains("peerproof replay 'my run/"), "{text}");
+        assert!(text.contains("tracker-answers-twice: "), "{text}");
     }
     run(&["run", scenario, "--repeat", "2", "--out", "twice"]).code(0);
     let error = complained(run(&["replay", &format!("twice/{scenario}")]).code(2));

@@ -8,7 +8,7 @@ use crate::{
     judge::Blame,
     node::deviation::Deviation,
     report::{
-        FindingRow, Folder, InstanceResult, LedgerRow, Outcome,
+        FindingRow, Folder, InstanceResult, LedgerRow, Outcome, Report,
         decode::{decode, raw, readable},
         folder::ladder_file,
         label,
@@ -25,15 +25,18 @@ use crate::{
 pub struct Pages<'a> {
     folder: &'a Folder,
     ledger: &'a [LedgerRow],
+    /// A run of virtual time comes again as it was.
+    is_exact: bool,
     written: usize,
     number: usize,
 }
 
 impl<'a> Pages<'a> {
-    pub fn new(folder: &'a Folder, ledger: &'a [LedgerRow]) -> Pages<'a> {
+    pub fn new(folder: &'a Folder, report: &'a Report) -> Pages<'a> {
         Pages {
             folder,
-            ledger,
+            ledger: &report.ledger,
+            is_exact: report.run.transport == "memory",
             written: 0,
             number: 0,
         }
@@ -105,7 +108,11 @@ impl<'a> Pages<'a> {
         text.push_str(&self.picture(instance));
         let _ = writeln!(
             text,
-            "<p>Play it again, octet for octet: <code class=\"command\">{}</code></p>",
+            "<p>Play it again{}, where the folder of the run is: <code class=\"command\">{}</code></p>",
+            match self.is_exact {
+                true => ", octet for octet",
+                false => "",
+            },
             escape(&instance.replay)
         );
         text.push_str(&also(others));

@@ -19,7 +19,7 @@ pub fn draw(report: &Report, folder: &Folder, ladders: &dyn Fn(&InstanceResult) 
     page.push_str("<main id=\"main\">\n");
     page.push_str(&overview::verdict(report));
     page.push_str(&overview::run(report));
-    let mut pages = Pages::new(folder, &report.ledger);
+    let mut pages = Pages::new(folder, report);
     page.push_str(&failures(report, &mut pages));
     page.push_str(&asked(report, &mut pages, ladders));
     page.push_str(&overview::configurations(report));

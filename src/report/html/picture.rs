@@ -242,7 +242,7 @@ impl Plan {
 
     /// What stands on an arrow: above its middle, within the lanes' part; it may be longer than the arrow.
     fn words(&self, text: &str, a: usize, b: usize, top: usize) -> String {
-        let shown = self.fitting(text);
+        let shown = fitting(text, self.lanes_end - FLOW - 12);
         let half = width(&shown) / 2;
         let middle = match a == b {
             true => a + 20 + half,
@@ -262,13 +262,17 @@ impl Plan {
     }
 
     fn remark(&self, lane: usize, text: &str, top: usize) -> String {
-        let (x, shown) = (self.lane(lane), self.fitting(text));
-        let length = width(&shown);
-        // Right of its lane, else left of it, else where it fits.
-        let left = match (x + 10 + length <= self.lanes_end, x >= FLOW + length + 10) {
-            (true, _) => x + 10,
-            (false, true) => x - 10 - length,
-            (false, false) => self.lanes_end.saturating_sub(length + 2).max(FLOW),
+        let x = self.lane(lane);
+        let (behind, before) = (
+            self.lanes_end.saturating_sub(x + 10),
+            x.saturating_sub(FLOW + 10),
+        );
+        // Right of its lane, else left of it, else where more of it fits; never over its own dot.
+        let goes_left = width(text) > behind && before > behind;
+        let shown = fitting(text, if goes_left { before } else { behind });
+        let left = match goes_left {
+            true => x - 10 - width(&shown),
+            false => x + 10,
         };
         let all = if shown == text {
             String::new()
@@ -296,7 +300,7 @@ impl Plan {
             ROW - 8,
             FLOW + 8,
             top + MIDDLE,
-            escape(&self.fitting(text)),
+            escape(&fitting(text, self.lanes_end - FLOW - 12)),
             self.right(None, "", at, top)
         )
     }
@@ -315,17 +319,17 @@ impl Plan {
             escape(at)
         )
     }
+}
 
-    /// As much of a text as the lanes' part holds.
-    fn fitting(&self, text: &str) -> String {
-        let most = ((self.lanes_end - FLOW - 12) * 10 / CHARACTER_TENTHS).max(8);
-        if text.chars().count() <= most {
-            return text.to_owned();
-        }
-        let mut short: String = text.chars().take(most - 1).collect();
-        short.push('…');
-        short
+/// As much of a text as so many pixels hold.
+fn fitting(text: &str, room: usize) -> String {
+    let most = (room * 10 / CHARACTER_TENTHS).max(8);
+    if text.chars().count() <= most {
+        return text.to_owned();
     }
+    let mut short: String = text.chars().take(most - 1).collect();
+    short.push('…');
+    short
 }
 
 fn label(arrow: &Arrow) -> String {

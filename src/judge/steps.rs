@@ -9,6 +9,7 @@ use crate::{
     suite::{
         Context, Expect, Follower, Layer, Near, Pattern, Step, StepOutcome, StepState, Verb, View,
     },
+    time::At,
     trace::{Event, EventKind, Trace},
     wire::frame::{Frame, Party},
 };
@@ -17,6 +18,7 @@ use crate::{
 pub struct Followed {
     steps: Vec<Step>,
     outcomes: Vec<StepOutcome>,
+    context: Context,
 }
 
 impl Followed {
@@ -58,10 +60,96 @@ impl Followed {
                     .as_ref()
                     .and_then(|near| lacks(pattern, near)),
                 is_wrong: outcome.nearest.as_ref().is_some_and(|near| near.is_wrong),
-                before: belongs_before(trace, outcome, expect),
+                before: self.belongs_before(trace, outcome, expect),
             })
         });
         missing.collect()
+    }
+
+    /// The message that came instead; else where it was due: what is due at once, behind the last that was said to or by
+    /// whom it was due from, and what a timer brings, where its time was over; before
+    /// what the steps have behind it.
+    fn belongs_before(&self, trace: &Trace, outcome: &StepOutcome, expect: &Expect) -> usize {
+        let wrong = outcome.nearest.as_ref().filter(|near| near.is_wrong);
+        if let Some(near) = wrong {
+            return near.event;
+        }
+        let end = trace.events.len();
+        let Some(since) = outcome.since else {
+            return end;
+        };
+        let is_late = |event: &Event| event.at.since(since) > expect.within;
+        let over = trace.events.iter().position(is_late).unwrap_or(end);
+        if expect.within >= BY_A_TIMER {
+            return over;
+        }
+        let pattern = &expect.pattern;
+        let among = |party: &Party, names: &[String]| names.iter().any(|name| party.is(name));
+        let has =
+            |frame: &Frame, names: &[String]| among(&frame.from, names) || among(&frame.to, names);
+        // An answer is due to who asked; a request when whatever brings it about has happened.
+        let both = pattern.is_of_an_answer() && !pattern.to.is_empty();
+        let is_between = |frame: &Frame| match pattern.from.is_empty() {
+            false => has(frame, &pattern.from) && (!both || has(frame, &pattern.to)),
+            true => has(frame, &pattern.to),
+        };
+        let mut in_time = trace.events[..over].iter();
+        let last =
+            in_time.rposition(|event| event.at >= since && event.frame().is_some_and(is_between));
+        // Whatever the receiver says of it belongs to it.
+        let behind = |last: usize| {
+            let behind = trace.events[last + 1..].iter();
+            last + 1
+                + behind
+                    .take_while(|e| matches!(e.kind, EventKind::Noted { .. }))
+                    .count()
+        };
+        let place = last.map_or(over, behind);
+        self.next_met(trace, outcome, expect, since)
+            .map_or(place, |next| place.min(next))
+    }
+
+    /// Where the first of the steps behind it that came all the same was sent: those up to the next stimulus.
+    fn next_met(
+        &self,
+        trace: &Trace,
+        outcome: &StepOutcome,
+        missing: &Expect,
+        since: At,
+    ) -> Option<usize> {
+        let sendings = trace.sendings();
+        let behind = self
+            .steps
+            .iter()
+            .zip(&self.outcomes)
+            .skip(outcome.index + 1);
+        behind
+            .take_while(|(step, _)| matches!(step.verb, Verb::Expect(_) | Verb::Never(_)))
+            .filter_map(|(step, outcome)| match outcome.met.first() {
+                Some(met) => Some(*met),
+                None => self.would_meet(trace, step, missing, since),
+            })
+            .filter(|met| trace.events[*met].at >= since)
+            .filter_map(|met| sendings.get(met).copied())
+            .min()
+    }
+
+    /// What would have met a step that waits for what is missing.
+    fn would_meet(&self, trace: &Trace, step: &Step, missing: &Expect, since: At) -> Option<usize> {
+        let Verb::Expect(expect) = &step.verb else {
+            return None;
+        };
+        if expect.after.is_none() || expect.after != missing.name {
+            return None;
+        }
+        trace.events.iter().position(|event| {
+            event.at >= since
+                && matches!(event.kind, EventKind::Received(_))
+                && event.frame().is_some_and(|frame| {
+                    let view = View::new(frame);
+                    expect.pattern.matches(frame, &view, &self.context)
+                })
+        })
     }
 
     /// The lawful outcomes that were taken and have a name.
@@ -100,42 +188,6 @@ fn lacks(pattern: &Pattern, near: &Near) -> Option<String> {
     (!field.is_title()).then(|| format!("{} {}", d.field, d.expected))
 }
 
-/// The message that came instead; else where it was due: what is due at once, behind the last that was said to or by
-/// whom it was due from, and what a timer brings, where its time was over.
-fn belongs_before(trace: &Trace, outcome: &StepOutcome, expect: &Expect) -> usize {
-    let wrong = outcome.nearest.as_ref().filter(|near| near.is_wrong);
-    if let Some(near) = wrong {
-        return near.event;
-    }
-    let end = trace.events.len();
-    let Some(since) = outcome.since else {
-        return end;
-    };
-    let is_late = |event: &Event| event.at.since(since) > expect.within;
-    let over = trace.events.iter().position(is_late).unwrap_or(end);
-    if expect.within >= BY_A_TIMER {
-        return over;
-    }
-    let pattern = &expect.pattern;
-    let among = |party: &Party, names: &[String]| names.iter().any(|name| party.is(name));
-    let has =
-        |frame: &Frame, names: &[String]| among(&frame.from, names) || among(&frame.to, names);
-    // An answer is due to who asked; a request when whatever brings it about has happened.
-    let both = pattern.is_of_an_answer() && !pattern.to.is_empty();
-    let is_between = |frame: &Frame| match pattern.from.is_empty() {
-        false => has(frame, &pattern.from) && (!both || has(frame, &pattern.to)),
-        true => has(frame, &pattern.to),
-    };
-    let mut in_time = trace.events[..over].iter();
-    let last =
-        in_time.rposition(|event| event.at >= since && event.frame().is_some_and(is_between));
-    let Some(last) = last else { return over };
-    // Whatever the receiver says of it belongs to it.
-    let behind = trace.events[last + 1..].iter();
-    let said = behind.take_while(|event| matches!(event.kind, EventKind::Noted { .. }));
-    last + 1 + said.count()
-}
-
 /// From here on a window is a timer's, not a reaction's.
 const BY_A_TIMER: Duration = Duration::from_secs(10);
 
@@ -149,7 +201,11 @@ pub fn follow(case: &Case<'_>) -> Followed {
         follower.feed(index, event);
     }
     let outcomes = follower.outcomes();
-    Followed { steps, outcomes }
+    Followed {
+        steps,
+        outcomes,
+        context,
+    }
 }
 
 /// The findings that steps give. A step that failed after something else was broken (at event

@@ -119,7 +119,7 @@ impl Pattern {
         self.fields.iter().all(|field| match field.key.as_str() {
             "status" | "response" => view.is_answer(),
             "method" | "for" | "command" | "request" => field.holds(view, lookup),
-            "call-id" | "branch" | "transaction" => field.holds(view, lookup),
+            "call-id" | "transaction" => field.holds(view, lookup),
             key if !view.is_answer() && tells_what_is_asked(key) => field.holds(view, lookup),
             _ => true,
         })

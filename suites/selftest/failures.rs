@@ -109,6 +109,21 @@ fn what_came_too_late_is_named() {
     );
 }
 
+/// A CANCEL under another branch is the one that was due, and wrong.
+#[test]
+fn a_request_under_another_branch_is_red() {
+    let (result, ladder) = failed(
+        "common/core/gives-a-peer-up-that-rings-for-ever",
+        "p-cscf-cancels-under-another-branch",
+    );
+    assert!(
+        result.findings[0].actual.contains("sip branch "),
+        "{}",
+        result.findings[0].actual
+    );
+    assert_eq!(["p-cscf → ue-d: CANCEL"], red_arrows(&ladder)[..]);
+}
+
 /// Who was never asked owes no answer, whatever it said to somebody else.
 #[test]
 fn an_answer_is_not_due_from_who_was_not_asked() {

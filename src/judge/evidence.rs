@@ -140,7 +140,11 @@ impl<'t> Evidence<'t> {
 
     /// Where `party` said what is shown in the SIP message at `event`, which somebody else handed on.
     pub fn said_first(&self, party: &Party, event: usize) -> Option<usize> {
-        let shown = self.crossed.iter().find(|seen| seen.index == event)?;
+        let place = self
+            .crossed
+            .binary_search_by_key(&event, |seen| seen.index)
+            .ok()?;
+        let shown = &self.crossed[place];
         if shown.frame.from == *party || shown.frame.to == *party {
             return None;
         }

@@ -66,9 +66,8 @@ impl Followed {
         missing.collect()
     }
 
-    /// The message that came instead; else where it was due: what is due at once, behind the last that was said to or by
-    /// whom it was due from, and what a timer brings, where its time was over; before
-    /// what the steps have behind it.
+    /// The message that came instead; else where it was due: what is due at once, behind the last that was said to or
+    /// by whom it was due from, and before what the steps have behind it; what a timer brings, where its time was over.
     fn belongs_before(&self, trace: &Trace, outcome: &StepOutcome, expect: &Expect) -> usize {
         let wrong = outcome.nearest.as_ref().filter(|near| near.is_wrong);
         if let Some(near) = wrong {

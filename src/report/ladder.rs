@@ -170,7 +170,7 @@ impl Ladder {
                 }
                 EventKind::Lost(frame) => rows.lose(frame, failing(event)),
                 EventKind::Opening { node, on, to } if failing(event) => {
-                    rows.open(what.at, event, node.as_str(), *on, to, &lanes);
+                    rows.opening(what.at, event, node.as_str(), *on, to, &lanes);
                 }
                 // Otherwise drawn only if it comes to nothing: then there is a link event.
                 EventKind::Opening { .. } => {}
@@ -472,7 +472,7 @@ impl Rows {
     }
 
     /// A connection that is being opened and ought not to be.
-    fn open(
+    fn opening(
         &mut self,
         at: At,
         event: usize,
@@ -783,17 +783,14 @@ impl<'a> Canvas<'a> {
     fn remark(&self, at: At, event: usize, lane: usize, text: &str) -> String {
         let mut line = self.bare();
         let column = self.column(lane);
-        let text = format!("{} {} ", self.ink.remark, self.plain(text));
+        let said = self.plain(text);
+        let text = format!("{} {said} ", self.ink.remark);
         let length = text.chars().count();
         let right = self.lines - column - 2;
         if length > right && column > right {
             // It begins at lanes of others, so it says whose it is.
-            let text = format!(
-                "{} {}: {}",
-                self.ink.remark,
-                self.ladder.lanes[lane],
-                &text[self.ink.remark.len_utf8() + 1..]
-            );
+            let whose = &self.ladder.lanes[lane];
+            let text = format!("{} {whose}: {said} ", self.ink.remark);
             let text = self.cut(&text, column - 2);
             let first = column - 1 - text.chars().count();
             write_over(&mut line, first, &text);

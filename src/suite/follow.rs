@@ -12,6 +12,7 @@ use super::{
     view::{Layer, View},
 };
 use crate::{
+    spec::Format,
     time::At,
     trace::{Event, EventKind, StepMark},
     wire::frame::Frame,
@@ -105,7 +106,7 @@ pub struct Near {
 
 impl Near {
     /// Than another that came before. Of requests that are as near the last counts, which had all the time to be
-    /// right; of answers the first, as it was due first.
+    /// right, and so of the answers to chunks; of other answers the first, as it was due first.
     fn is_nearer(&self, known: &Near) -> bool {
         let rank = |near: &Near| (near.is_wrong, near.difference.score);
         match self.is_answer || !self.is_wrong {
@@ -452,7 +453,7 @@ impl<'a> Follower<'a> {
                 let near = difference.map(|difference| Near {
                     event,
                     difference,
-                    is_answer: view.is_answer(),
+                    is_answer: view.is_answer() && frame.format != Format::Msrp,
                     is_wrong: expect.pattern.is_about(view, &values)
                         && !is_on_the_way(&expect.pattern, view, &values),
                 });
@@ -588,7 +589,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        spec::{Format, RefPoint, Role},
+        spec::{RefPoint, Role},
         suite::{Files, Instance, Names, Suite},
         trace::{Cast, CastNode, Meta},
         wire::frame::{Party, Security},

@@ -120,7 +120,7 @@ impl Pattern {
             "status" | "response" => view.is_answer(),
             "method" | "for" | "command" | "request" => field.holds(view, lookup),
             "call-id" | "transaction" => field.holds(view, lookup),
-            key if !view.is_answer() && tells_what_is_asked(key) => field.holds(view, lookup),
+            _ if !view.is_answer() && field.tells_what_is_asked() => field.holds(view, lookup),
             _ => true,
         })
     }
@@ -258,6 +258,17 @@ impl FieldTest {
         }
     }
 
+    /// Whether one request differs by it from the next, both of which may be right.
+    fn tells_what_is_asked(&self) -> bool {
+        matches!(
+            (self.layer, self.key.as_str()),
+            (Layer::Sip, "uri")
+                | (Layer::Sdp, "file-range")
+                | (Layer::Http, "Range" | "path")
+                | (Layer::Ppstp, "pieces")
+        ) || self.layer == Layer::Http && self.key.starts_with('/')
+    }
+
     /// Whether it says what kind of message this is rather than how it looks.
     pub fn is_title(&self) -> bool {
         matches!(
@@ -303,8 +314,7 @@ impl Test {
         }
     }
 
-    /// In plain words, with the places filled whose values are known.
-    /// What of it does not hold of the values, in words.
+    /// What of it does not hold of the values, in plain words, with the places filled that are known.
     fn missing_in(&self, values: Option<&[String]>, lookup: &dyn Lookup) -> String {
         let words = match (self, values) {
             (Test::All(tests), Some(values)) => {
@@ -400,11 +410,6 @@ impl fmt::Display for Pattern {
             _ => write!(f, ": {} with {}", titles.join(" "), rest.join(", ")),
         }
     }
-}
-
-/// Fields by which one request differs from the next.
-fn tells_what_is_asked(key: &str) -> bool {
-    matches!(key, "uri" | "file-range" | "Range" | "path") || key.starts_with('/')
 }
 
 const RESULT_CODE: &str = "Result-Code";

@@ -1,16 +1,15 @@
 //! What a person sees of a failure: which rows of the ladder are red, and what the findings say.
 
+mod drawn;
 mod whole;
 
 use peerproof::{
-    judge::{self, Rigour},
+    judge::Rigour,
     node::deviation::Deviation,
     report::{
-        InstanceResult, Outcome, StoredFile, gather,
+        InstanceResult, Outcome,
         ladder::{Ladder, Row},
-        marks,
     },
-    run::{self, Casting},
     suite::Instance,
 };
 use whole::{all, suite};
@@ -258,19 +257,8 @@ fn played(scenario: &str, deviation: &str) -> (InstanceResult, Ladder) {
     let mut instances = all(&suite, 0).into_iter();
     let of_it = |instance: &Instance| instance.scenario.id == scenario;
     let instance = instances.find(of_it).unwrap();
-    let casting = Casting {
-        deviation: Deviation::named(deviation),
-        ..Casting::default()
-    };
-    let trace = run::play(&suite, &instance, casting).trace;
-    let judgement = judge::judge(&suite, &instance, &trace, None, Rigour::Usual);
-    let stored = StoredFile {
-        file: "trace.jsonl".to_owned(),
-        sha256: String::new(),
-    };
-    let result = gather::played(&suite, &instance, &trace, stored, &judgement);
-    let ladder = marks::ladder(&trace, &result);
-    (result, ladder)
+    let trace = drawn::played(&suite, &instance, Deviation::named(deviation));
+    drawn::drawn(&suite, &instance, &trace, Rigour::Usual)
 }
 
 fn red_arrows(ladder: &Ladder) -> Vec<String> {

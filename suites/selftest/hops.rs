@@ -1,6 +1,7 @@
 //! Every failure's ladder shows the right hop: over each scenario and each rule that it says it sees broken, what is
 //! red was sent by who is blamed, or ought to have been.
 
+mod drawn;
 mod whole;
 
 use std::{
@@ -10,14 +11,12 @@ use std::{
 };
 
 use peerproof::{
-    judge::{self, Blame, Rigour},
+    judge::{Blame, Rigour},
     prove::{self, Duel},
     report::{
-        InstanceResult, StoredFile, gather,
+        InstanceResult,
         ladder::{Ladder, Row},
-        marks,
     },
-    run::{self, Casting},
     suite::Suite,
 };
 use whole::{all, suite};
@@ -61,8 +60,11 @@ fn what_is_wrong(suite: &Suite, duel: &Duel) -> Option<String> {
         .filter_map(|finding| finding.node.as_deref())
         .collect();
     if guilty.is_empty() {
-        // Nobody is blamed: nothing that can be laid to anybody.
-        return None;
+        return Some(format!(
+            "{} × {}: nobody is blamed",
+            duel.instance.id(),
+            duel.deviation.name
+        ));
     }
     let red = red(&ladder);
     let mut wrong = Vec::new();
@@ -98,24 +100,11 @@ fn what_is_wrong(suite: &Suite, duel: &Duel) -> Option<String> {
 
 /// The result, its ladder, and the event from which on the run is another than with nobody deviating.
 fn played(suite: &Suite, duel: &Duel) -> (InstanceResult, Ladder, usize) {
-    let play = |deviation| {
-        let casting = Casting {
-            deviation,
-            ..Casting::default()
-        };
-        run::play(suite, &duel.instance, casting).trace
-    };
-    let trace = play(Some(duel.deviation));
-    let usual = play(None);
+    let trace = drawn::played(suite, &duel.instance, Some(duel.deviation));
+    let usual = drawn::played(suite, &duel.instance, None);
     let both = trace.events.iter().zip(&usual.events);
     let parted = both.take_while(|(a, b)| a == b).count();
-    let judgement = judge::judge(suite, &duel.instance, &trace, None, Rigour::Strict);
-    let stored = StoredFile {
-        file: "trace.jsonl".to_owned(),
-        sha256: String::new(),
-    };
-    let result = gather::played(suite, &duel.instance, &trace, stored, &judgement);
-    let ladder = marks::ladder(&trace, &result);
+    let (result, ladder) = drawn::drawn(suite, &duel.instance, &trace, Rigour::Strict);
     (result, ladder, parted)
 }
 

@@ -158,6 +158,7 @@ impl Case<'_> {
             expected: expected.into(),
             actual: actual.into(),
             events,
+            likewise: Vec::new(),
         })
     }
 

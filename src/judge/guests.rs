@@ -317,5 +317,6 @@ pub fn inconclusive(
         expected,
         actual,
         events: at..at,
+        likewise: Vec::new(),
     }
 }

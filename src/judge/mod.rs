@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     spec::{RefPoint, Strength},
     suite::{Instance, Suite},
+    time::At,
     trace::{EventKind, Trace},
 };
 
@@ -76,6 +77,8 @@ pub struct Finding {
     pub actual: String,
     /// The trace events that show it.
     pub events: Range<usize>,
+    /// Others that show the same.
+    pub likewise: Vec<usize>,
 }
 
 /// What came of one instance.
@@ -121,6 +124,8 @@ pub struct Missing {
     /// The message that came in its place; otherwise the event before which it belongs, or the number of events if it
     /// belongs behind them all.
     pub before: usize,
+    /// When its time was over.
+    pub due: Option<At>,
 }
 
 /// A content that arrived whole somewhere.
@@ -223,6 +228,7 @@ pub fn judge(
             expected: "at least one frame lost and sent again".to_owned(),
             actual: format!("{} lost, {} sent again", lost(trace), repeated(trace)),
             events: trace.events.len()..trace.events.len(),
+            likewise: Vec::new(),
         });
     }
     let shown = if followed.all_met() {
@@ -330,6 +336,7 @@ fn harness_fault(expected: &str, actual: &str, at: usize) -> Finding {
         expected: expected.to_owned(),
         actual: actual.to_owned(),
         events: at..at,
+        likewise: Vec::new(),
     }
 }
 

@@ -7,7 +7,8 @@ use super::{Blame, Case, Finding, Missing, Verdict};
 use crate::{
     spec::{Role, Strength},
     suite::{
-        Context, Expect, Follower, Layer, Near, Pattern, Step, StepOutcome, StepState, Verb, View,
+        Context, Expect, Fit, Follower, Layer, Near, Pattern, Step, StepOutcome, StepState, Verb,
+        View,
     },
     time::At,
     trace::{Event, EventKind, Trace},
@@ -40,12 +41,19 @@ impl Followed {
 
     /// The messages that were expected and never came, in the order of the steps.
     pub fn missing(&self, trace: &Trace) -> Vec<Missing> {
+        let root = self.root().map(|(_, outcome)| outcome.index);
         let pairs = self.steps.iter().zip(&self.outcomes);
         let missing = pairs.filter_map(|(step, outcome)| {
             let Verb::Expect(expect) = &step.verb else {
                 return None;
             };
-            if !matches!(outcome.state, StepState::Unmet | StepState::NotReached) {
+            let is_missing = match outcome.state {
+                StepState::Unmet => true,
+                // What was not due yet is not missing, unless that is all there is to say.
+                StepState::NotReached => root == Some(outcome.index),
+                _ => false,
+            };
+            if !is_missing {
                 return None;
             }
             let pattern = &expect.pattern;
@@ -59,8 +67,9 @@ impl Followed {
                     .nearest
                     .as_ref()
                     .and_then(|near| lacks(pattern, near)),
-                is_wrong: outcome.nearest.as_ref().is_some_and(|near| near.is_wrong),
-                before: self.belongs_before(trace, outcome, expect),
+                is_wrong: instead(step, outcome).is_some(),
+                before: self.belongs_before(trace, step, outcome, expect),
+                due: outcome.due,
             })
         });
         missing.collect()
@@ -68,16 +77,21 @@ impl Followed {
 
     /// The message that came instead; else where it was due: what is due at once, behind the last that was said to or
     /// by whom it was due from, and before what the steps have behind it; what a timer brings, where its time was over.
-    fn belongs_before(&self, trace: &Trace, outcome: &StepOutcome, expect: &Expect) -> usize {
-        let wrong = outcome.nearest.as_ref().filter(|near| near.is_wrong);
-        if let Some(near) = wrong {
-            return near.event;
+    fn belongs_before(
+        &self,
+        trace: &Trace,
+        step: &Step,
+        outcome: &StepOutcome,
+        expect: &Expect,
+    ) -> usize {
+        if let Some(event) = instead(step, outcome) {
+            return event;
         }
         let end = trace.events.len();
-        let Some(since) = outcome.since else {
+        let Some((since, due)) = outcome.since.zip(outcome.due) else {
             return end;
         };
-        let is_late = |event: &Event| event.at.since(since) > expect.within;
+        let is_late = |event: &Event| event.at > due;
         let over = trace.events.iter().position(is_late).unwrap_or(end);
         if expect.within >= BY_A_TIMER {
             return over;
@@ -124,10 +138,13 @@ impl Followed {
             .skip(outcome.index + 1);
         behind
             .take_while(|(step, _)| matches!(step.verb, Verb::Expect(_) | Verb::Never(_)))
-            .filter_map(|(step, outcome)| match outcome.met.first() {
-                Some(met) => Some(*met),
-                None => self.would_meet(trace, step, missing, since),
-            })
+            .filter_map(
+                |(step, outcome)| match (met_by(step, outcome), &outcome.met[..]) {
+                    (Some(met), _) => Some(met),
+                    (None, []) => self.would_meet(trace, step, missing, since),
+                    (None, _) => None,
+                },
+            )
             .filter(|met| trace.events[*met].at >= since)
             .filter_map(|met| sendings.get(met).copied())
             .min()
@@ -151,6 +168,17 @@ impl Followed {
         })
     }
 
+    /// The first step that failed, of which what did not come about later is a consequence. What had time left when
+    /// the run ended failed only if nothing else did.
+    fn root(&self) -> Option<(&Step, &StepOutcome)> {
+        use StepState::{Impossible, Late, NotReached, Unmet};
+        let first = |states: &[StepState]| {
+            let mut pairs = self.steps.iter().zip(&self.outcomes);
+            pairs.find(|(_, outcome)| states.contains(&outcome.state))
+        };
+        first(&[Impossible, Late, Unmet]).or_else(|| first(&[NotReached]))
+    }
+
     /// The lawful outcomes that were taken and have a name.
     pub fn leniencies(&self) -> Vec<String> {
         let named = self
@@ -169,6 +197,15 @@ impl Followed {
     }
 }
 
+/// The message that met a step: the last of those it needs.
+fn met_by(step: &Step, outcome: &StepOutcome) -> Option<usize> {
+    let Verb::Expect(expect) = &step.verb else {
+        return None;
+    };
+    let last = expect.times.min.saturating_sub(1);
+    outcome.met.get(last).copied()
+}
+
 /// The name, if there is just one.
 fn only(names: &[String]) -> Option<String> {
     match names {
@@ -177,9 +214,23 @@ fn only(names: &[String]) -> Option<String> {
     }
 }
 
+/// The message that came in the place of what was due: one of its kind, or a refusal to hand it on. Where it is due
+/// from one of several, the blame rests on who came nearest to it, so that is what there is to see.
+fn instead(step: &Step, outcome: &StepOutcome) -> Option<usize> {
+    let near = outcome.nearest.as_ref();
+    let wrong = near.filter(|near| near.is_wrong()).map(|near| near.event);
+    let nearest = near
+        .filter(|_| is_one_of_several(step))
+        .map(|near| near.event);
+    wrong.or(outcome.refusal).or(nearest)
+}
+
 /// What the nearest message has not, if that is not its kind.
 fn lacks(pattern: &Pattern, near: &Near) -> Option<String> {
     let d = &near.difference;
+    if d.is_of_outcomes {
+        return Some(d.expected.clone());
+    }
     let field = pattern
         .fields
         .iter()
@@ -224,12 +275,8 @@ pub fn findings(
     let mut findings: Vec<Finding> = violated
         .flat_map(|(step, outcome)| violations(case, step, outcome))
         .collect();
-    let root = pairs().find(|(_, outcome)| {
-        use StepState::{Impossible, Late, NotReached, Unmet};
-        matches!(outcome.state, Impossible | Late | NotReached | Unmet)
-    });
     // Where guests talk to each other unseen, nothing rests on what was not met.
-    let root = root.filter(|_| !is_blind);
+    let root = followed.root().filter(|_| !is_blind);
     if let Some((step, outcome)) = root {
         let finding = unmet(case, step, outcome);
         // From here on the run is another than the scenario's: what a reference does beside a guest follows
@@ -287,10 +334,11 @@ fn violation(case: &Case<'_>, step: &Step, outcome: &StepOutcome, event: usize) 
 
 fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
     let trace = case.evidence.trace;
-    let shown = match &outcome.nearest {
-        Some(near) => near.event,
-        None => outcome.met.first().copied().unwrap_or(trace.events.len()),
-    };
+    let near = outcome.nearest.as_ref().map(|near| near.event);
+    let shown = instead(step, outcome)
+        .or(near)
+        .or(outcome.met.first().copied())
+        .unwrap_or(trace.events.len());
     let actual = match (&outcome.nearest, outcome.state) {
         (_, StepState::Late) => {
             let took = outcome
@@ -311,13 +359,18 @@ fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
             _ => "it could not be made to".to_owned(),
         },
         (_, StepState::NotReached) => "the run ended before".to_owned(),
-        _ if !outcome.met.is_empty() => match outcome.met.len() {
-            1 => "once".to_owned(),
-            times => format!("{times} times"),
-        },
-        // Of several, who came nearest is the one that is blamed.
-        (Some(near), _) if near.is_wrong || is_one_of_several(step) => differing(trace, near),
-        _ => "nothing of the kind".to_owned(),
+        _ if !outcome.met.is_empty() => counted(trace, &outcome.met),
+        (Some(near), _) if near.is_wrong() => differing(trace, near),
+        (near, _) => {
+            let instead = instead(step, outcome).and_then(|event| trace.events.get(event)?.frame());
+            let alike = near.as_ref().filter(|near| near.fit == Fit::Alike);
+            let instead = match (instead, alike) {
+                (Some(frame), _) => format!("; {}{}", hop(frame), View::new(frame).title()),
+                (None, Some(near)) => format!("; nearest: {}", differing(trace, near)),
+                (None, None) => String::new(),
+            };
+            format!("nothing of the kind{instead}")
+        }
     };
     let party = responsible(case, step, shown);
     let requirement = match &party {
@@ -336,6 +389,14 @@ fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
         .and_then(|party| case.breach(&party, &requirement, &expected, &actual, shown..shown + 1))
         // A reference that a guest left waiting has broken nothing.
         .filter(|finding| finding.blame == Blame::Sut);
+    let likewise = outcome
+        .nearest
+        .iter()
+        .flat_map(|near| near.likewise.clone());
+    let broken = broken.map(|finding| Finding {
+        likewise: likewise.collect(),
+        ..finding
+    });
     broken.unwrap_or_else(|| Finding {
         verdict: Verdict::Inconclusive,
         strength: Strength::Must,
@@ -349,8 +410,33 @@ fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
         },
         actual,
         events: shown..shown + 1,
+        likewise: Vec::new(),
     })
 }
+
+/// How often something was sent, and when: `3 times, at 0.104, 2.104 and 6.104`.
+fn counted(trace: &Trace, met: &[usize]) -> String {
+    let sendings = trace.sendings();
+    let moments: Vec<String> = met
+        .iter()
+        .filter_map(|event| trace.events.get(*sendings.get(*event)?))
+        .map(|event| event.at.to_string())
+        .collect();
+    let often = match met.len() {
+        1 => "once".to_owned(),
+        times => format!("{times} times"),
+    };
+    match &moments[..] {
+        [one] => format!("{often}, at {one}"),
+        [before @ .., last] if before.len() < MOST_MOMENTS => {
+            format!("{often}, at {} and {last}", before.join(", "))
+        }
+        [..] => often,
+    }
+}
+
+/// More moments than this are not told.
+const MOST_MOMENTS: usize = 16;
 
 fn is_one_of_several(step: &Step) -> bool {
     matches!(&step.verb, Verb::Expect(expect) if expect.pattern.from.len() > 1)
@@ -368,7 +454,7 @@ fn differing(trace: &Trace, near: &Near) -> String {
         }
         _ => {
             // What is a test rather than a value reads badly behind "not".
-            let is_test = TESTS.iter().any(|test| d.expected.starts_with(test));
+            let is_test = d.is_of_outcomes || TESTS.iter().any(|test| d.expected.starts_with(test));
             let not = if is_test { "expected" } else { "not" };
             format!("{hop}{} {}, {not} {}", d.field, d.actual, d.expected)
         }

@@ -7,6 +7,7 @@ use crate::{
     judge::{Blame, Finding, Judgement, Missing, Verdict},
     spec::{Basis, Requirement, Strength},
     suite::{Instance, Suite},
+    time::At,
     trace::{Cast, EventKind, Trace},
 };
 
@@ -127,6 +128,7 @@ pub fn forgive_aloud(result: &mut InstanceResult, unasked: &[String]) {
         expected: "only what the profile asks to be forgiven".to_owned(),
         actual: name.clone(),
         events: 0..0,
+        likewise: Vec::new(),
     }));
 }
 
@@ -185,6 +187,7 @@ fn finding(suite: &Suite, finding: &Finding) -> FindingRow {
             actual => actual,
         },
         events: finding.events.clone(),
+        likewise: finding.likewise.clone(),
     }
 }
 
@@ -230,6 +233,7 @@ fn missing_row(missing: &Missing) -> MissingRow {
         lacks: missing.lacks.as_deref().map(visible),
         is_wrong: missing.is_wrong,
         before: missing.before,
+        due: missing.due.map(At::as_nanos),
     }
 }
 

@@ -604,9 +604,6 @@ const NARROWEST: usize = 3;
 const WIDEST: usize = 20;
 const WIDEST_OF_ALL: usize = 60;
 
-/// What stands in the place of a moment where nothing came.
-const MISSING: &str = "missing";
-
 impl<'a> Canvas<'a> {
     fn new(ladder: &'a Ladder, look: Look) -> Canvas<'a> {
         let gaps = ladder.lanes.len().saturating_sub(1).max(1);
@@ -758,7 +755,7 @@ impl<'a> Canvas<'a> {
             false => String::new(),
         };
         let on = ghost.on.map(|on| on.to_string()).unwrap_or_default();
-        finish(line, format!("{:>4}  {on:<9} {MISSING}{mark}", ""))
+        finish(line, format!("{:>4}  {on:<9} {}{mark}", "", ghost.moment()))
     }
 
     fn finish(&self, line: Vec<char>, arrow: &Arrow) -> String {
@@ -849,7 +846,7 @@ fn right(ladder: &Ladder) -> usize {
         }
         Row::Ghost(ghost) => {
             let mark = if ghost.failing { 3 } else { 0 };
-            (0, MISSING.len(), mark)
+            (0, ghost.moment().len(), mark)
         }
         Row::Band { at, .. } => (0, at.to_string().len(), 0),
         Row::Remark { at, event, .. } => (*event, at.to_string().len(), 0),
@@ -951,6 +948,7 @@ mod tests {
                 to: Some(1),
                 on: Some(RefPoint::Ut),
                 label: label.to_owned(),
+                due: None,
                 failing: false,
             })],
         };
@@ -994,6 +992,7 @@ mod tests {
                             to: Some(to).filter(|to| to % 3 > 0),
                             on: Some(RefPoint::Dedicated),
                             label: "POST /ppstp, STAT_REPORT".to_owned(),
+                            due: None,
                             failing: false,
                         });
                         [arrow, remark, ghost]

@@ -54,7 +54,8 @@ impl<'a> Marks<'a> {
     /// Whether a finding points at what happened there. A message is red only if who is blamed sent it, and if it is
     /// not merely near to one that never came.
     fn is_red(&self, event: usize) -> bool {
-        let mut pointing = self.told.iter().filter(|f| f.events.contains(&event));
+        let points = |f: &&FindingRow| f.events.contains(&event) || f.likewise.contains(&event);
+        let mut pointing = self.told.iter().filter(points);
         pointing.any(|finding| {
             let is_theirs = match (&finding.node, self.frame(event)) {
                 (Some(node), Some(frame)) => frame.from.is(node),

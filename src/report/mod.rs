@@ -315,6 +315,9 @@ pub struct FindingRow {
     pub actual: String,
     /// The trace events that show it, counted from 0; the end is not included.
     pub events: Range<usize>,
+    /// Other trace events that show the same: answers that are wrong in the same way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub likewise: Vec<usize>,
 }
 
 /// What became of a step.
@@ -355,6 +358,9 @@ pub struct MissingRow {
     /// The message that came in its place, which is wrong; otherwise the trace event before which it belongs, or the
     /// number of events if it belongs behind them all.
     pub before: usize,
+    /// When its time was over, in nanoseconds of the run's clock, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<u64>,
 }
 
 /// The words of [`Blame`], for the schema.
@@ -643,6 +649,7 @@ pub(crate) mod tests {
             expected: "ue-a → p-cscf on Gm: INVITE within 2 s".to_owned(),
             actual: "ue-a → es-1 on Gm: INVITE after 0.041 s".to_owned(),
             events: 2..3,
+            likewise: Vec::new(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     context::Context,
-    pattern::{Difference, Pattern},
+    pattern::{Difference, Fit, Pattern},
     scenario::{Except, Expect, Never, Step, Verb},
     template::{Lookup, fill_known},
     view::{Layer, View},
@@ -56,16 +56,20 @@ pub struct StepOutcome {
     pub at: Option<At>,
     /// From when its window counts, if it was reached.
     pub since: Option<At>,
+    /// When its window was over, likewise.
+    pub due: Option<At>,
     /// Which of several lawful outcomes it was.
     pub outcome: Option<usize>,
     /// For an unmet `expect`: the message nearest to it.
     pub nearest: Option<Near>,
+    /// For one of a request: the answer by which who ought to have handed it on refused it.
+    pub refusal: Option<usize>,
 }
 
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepState {
-    /// The run never got there.
+    /// The run never got there, or ended before its time was over.
     NotReached,
     /// A stimulus that was given, a wait that is over.
     Done,
@@ -99,20 +103,51 @@ fn is_on_the_way(pattern: &Pattern, view: &View, lookup: &dyn Lookup) -> bool {
 pub struct Near {
     pub event: usize,
     pub difference: Difference,
-    /// It is of the kind that was due, and came in its place; otherwise there is nothing wrong with it.
-    pub is_wrong: bool,
+    pub fit: Fit,
+    /// The others that differ in the same way, before it and behind it.
+    pub likewise: Vec<usize>,
     is_answer: bool,
+    /// It answers a chunk of data.
+    is_of_a_chunk: bool,
 }
 
 impl Near {
     /// Than another that came before. Of requests that are as near the last counts, which had all the time to be
     /// right, and so of the answers to chunks; of other answers the first, as it was due first.
     fn is_nearer(&self, known: &Near) -> bool {
-        let rank = |near: &Near| (near.is_wrong, near.difference.score);
-        match self.is_answer || !self.is_wrong {
+        let rank = |near: &Near| (near.fit, near.difference.score);
+        match self.is_answer && !self.is_of_a_chunk || !self.is_wrong() {
             true => rank(self) > rank(known),
             false => rank(self) >= rank(known),
         }
+    }
+
+    /// Whether it came in the place of what was due.
+    pub fn is_wrong(&self) -> bool {
+        self.fit == Fit::Wrong
+    }
+
+    /// Whether both are wrong in the same way. Chunks that are answered alike are not alike, nor is what went to others.
+    fn is_like(&self, other: &Near) -> bool {
+        let what = |near: &Near| {
+            (
+                near.difference.field.clone(),
+                near.difference.actual.clone(),
+            )
+        };
+        let are_wrong = self.is_wrong() && other.is_wrong();
+        are_wrong
+            && !self.is_of_a_chunk
+            && self.difference.field != "to"
+            && what(self) == what(other)
+    }
+
+    /// Takes `other`, which is wrong in the same way, along.
+    fn join(&mut self, other: Near) {
+        let others = other.likewise.into_iter().chain([other.event]);
+        self.likewise.extend(others);
+        self.likewise.sort_unstable();
+        self.likewise.truncate(MOST_LIKEWISE);
     }
 }
 
@@ -157,7 +192,11 @@ struct State {
     broken: Vec<(usize, At)>,
     outcome: Option<usize>,
     nearest: Option<Near>,
+    refusal: Option<usize>,
 }
+
+/// The most messages that are remembered to be wrong like the nearest one.
+const MOST_LIKEWISE: usize = 16;
 
 /// The most messages that are remembered to have broken one step: whoever floods is told of no more.
 const MOST_BROKEN: usize = 16;
@@ -240,13 +279,16 @@ impl<'a> Follower<'a> {
     /// When to look again at the latest, if nothing happens before.
     pub fn deadline(&self) -> Option<At> {
         let waiting = self.next_stimulus().and_then(|stimulus| stimulus.due);
-        let giving_up = self.open_expects().filter_map(|index| self.gives_up(index));
         let closing = self.all_met().then(|| self.last_window());
-        giving_up
-            .chain(waiting)
-            .chain(closing)
-            .chain([self.context.limit()])
-            .min()
+        let ends = [self.gives_up_at()].into_iter();
+        ends.chain(waiting).chain(closing).min()
+    }
+
+    /// When the run ends, if nothing more happens that meets what is missing.
+    fn gives_up_at(&self) -> At {
+        let giving_up = self.open_expects().filter_map(|index| self.gives_up(index));
+        let limit = self.context.limit();
+        giving_up.min().map_or(limit, |at| at.min(limit))
     }
 
     /// Whether the run may end at `now`: all was met and the last window is over, or something is missing
@@ -316,8 +358,8 @@ impl<'a> Follower<'a> {
                     (None, Some((_, at))) if state.late => (StepState::Late, Some(*at)),
                     (None, Some((_, at))) => (StepState::Met, Some(*at)),
                     (None, None) if needed == 0 => (StepState::Met, last_met),
-                    (None, None) if since.is_none() => (StepState::NotReached, None),
-                    (None, None) => (StepState::Unmet, None),
+                    (None, None) if self.is_over(index) => (StepState::Unmet, None),
+                    (None, None) => (StepState::NotReached, None),
                 }
             }
             Verb::Never(_) => match state.broken.first() {
@@ -335,14 +377,30 @@ impl<'a> Follower<'a> {
         StepOutcome {
             index,
             setup: step.setup,
-            words: fill_known(&step.to_string(), &self.values()),
+            words: fill_known(&self.words(step), &self.values()),
             state: found,
             met: events(&state.met),
             broken: events(&state.broken),
             at,
             since,
+            due: self.window_end(index),
             outcome: state.outcome,
             nearest,
+            refusal: state.refusal.filter(|_| found == StepState::Unmet),
+        }
+    }
+
+    /// A step in words; a prohibition with the message until which it holds, which a file has by name.
+    fn words(&self, step: &Step) -> String {
+        let until = match &step.verb {
+            Verb::Never(never) => never.until.as_ref(),
+            _ => None,
+        };
+        let mut expects = self.expects().map(|(_, expect)| expect);
+        let end = expects.find(|expect| until.is_some() && expect.name.as_ref() == until);
+        match end {
+            Some(expect) => format!("{step}, before {}", expect.pattern),
+            None => step.to_string(),
         }
     }
 
@@ -350,6 +408,7 @@ impl<'a> Follower<'a> {
         let view = View::new(frame);
         let met = self.first_met(frame, &view);
         self.hold_to_nevers(event, at, frame, &view, met.is_some());
+        self.remember_refusal(event, frame, &view);
         match met {
             Some((index, outcome)) => self.meet(index, event, at, outcome, view),
             None => {
@@ -440,6 +499,21 @@ impl<'a> Follower<'a> {
         }
     }
 
+    /// A refusal may well be what another step expects.
+    fn remember_refusal(&mut self, event: usize, frame: &Frame, view: &View) {
+        let refused: Vec<usize> = self
+            .open_expects()
+            .filter(|index| self.is_open(*index))
+            .filter(|index| match &self.steps[*index].verb {
+                Verb::Expect(expect) => expect.pattern.refuses(frame, view, &self.values()),
+                _ => false,
+            })
+            .collect();
+        for index in refused {
+            self.states[index].refusal.get_or_insert(event);
+        }
+    }
+
     fn remember_nearest(&mut self, event: usize, frame: &Frame, view: &View) {
         let mut found = Vec::new();
         for (index, expect) in self.expects() {
@@ -450,21 +524,33 @@ impl<'a> Follower<'a> {
                     Some(difference) => Some(difference),
                     None => no_outcome(expect, view, &values),
                 };
+                let fit = match is_on_the_way(&expect.pattern, view, &values) {
+                    true => Fit::Other,
+                    false => expect.pattern.fit(frame, view, &values),
+                };
                 let near = difference.map(|difference| Near {
                     event,
                     difference,
-                    is_answer: view.is_answer() && frame.format != Format::Msrp,
-                    is_wrong: expect.pattern.is_about(view, &values)
-                        && !is_on_the_way(&expect.pattern, view, &values),
+                    fit,
+                    likewise: Vec::new(),
+                    is_answer: view.is_answer(),
+                    is_of_a_chunk: view.is_answer() && frame.format == Format::Msrp,
                 });
                 found.extend(near.map(|near| (index, near)));
             }
         }
-        for (index, near) in found {
+        for (index, mut near) in found {
             let nearest = &mut self.states[index].nearest;
-            let is_nearer = nearest.as_ref().is_none_or(|known| near.is_nearer(known));
-            if is_nearer {
-                *nearest = Some(near);
+            match nearest {
+                None => *nearest = Some(near),
+                Some(known) if near.is_nearer(known) => {
+                    if near.is_like(known) {
+                        near.join(known.clone());
+                    }
+                    *known = near;
+                }
+                Some(known) if near.is_like(known) => known.join(near),
+                Some(_) => {}
             }
         }
     }
@@ -533,6 +619,13 @@ impl<'a> Follower<'a> {
         Some(self.since(index)?.max(self.last_lost) + expect.within)
     }
 
+    /// Whether the window of a step was over when the run ended, if it was reached at all: what had time left is not
+    /// missed. A run that comes to its limit has left time enough.
+    fn is_over(&self, index: usize) -> bool {
+        let over = self.window_end(index);
+        over.is_some_and(|over| over.min(self.context.limit()) <= self.gives_up_at())
+    }
+
     /// When to stop waiting: as long again as the window, so that what is late is seen to be late.
     fn gives_up(&self, index: usize) -> Option<At> {
         let Verb::Expect(expect) = &self.steps[index].verb else {
@@ -574,7 +667,10 @@ fn no_outcome(expect: &Expect, view: &View, values: &Values<'_>) -> Option<Diffe
         .collect();
     let mut fields = expect.outcomes.iter().flat_map(|outcome| &outcome.fields);
     let differs = fields.find(|field| !field.holds(view, values))?;
-    Some(differs.difference(view, words.join(", or ")))
+    Some(Difference {
+        is_of_outcomes: true,
+        ..differs.difference(view, words.join(", or "))
+    })
 }
 
 /// How long silence is watched once everything was met.
@@ -756,13 +852,13 @@ mod tests {
         assert_eq!(2, nearest.event);
         assert_eq!("to", nearest.difference.field);
         assert_eq!("es-1", nearest.difference.actual);
-        assert!(nearest.is_wrong);
+        assert!(nearest.is_wrong());
         let nearest = scene.follow(&events[..2]);
         let nearest = nearest.outcomes()[1].nearest.clone().unwrap();
         assert_eq!("sip method", nearest.difference.field);
         assert_eq!("INVITE", nearest.difference.expected);
         assert_eq!("SUBSCRIBE", nearest.difference.actual);
-        assert!(!nearest.is_wrong);
+        assert!(!nearest.is_wrong());
     }
 
     #[test]
@@ -783,7 +879,7 @@ mod tests {
             let nearest = scene.follow(&events).outcomes()[1].nearest.clone();
             nearest.unwrap()
         };
-        let is_wrong = |due: &str, format, came: &str| nearest(due, format, came).is_wrong;
+        let is_wrong = |due: &str, format, came: &str| nearest(due, format, came).is_wrong();
         let sip = |due, start: &str, method: &str| {
             let text = format!("{start}\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n");
             is_wrong(due, Format::Sip, &text)
@@ -807,6 +903,41 @@ mod tests {
         let lacking = nearest("ppstp = { version = 1 }", Format::Http, plain);
         let why = "no ppstp in 200 (Content-Type text/plain)";
         assert_eq!(why, lacking.difference.actual);
+    }
+
+    /// Who has a minute to say something is not late because somebody else was, and the run ended.
+    #[test]
+    fn what_has_time_left_when_the_run_ends_is_not_missed() {
+        let steps = r#"
+            [[scenario.step]]
+            expect = { from = "ue-a", sip = { method = "PUBLISH" }, within = "50s" }
+            [[scenario.step]]
+            expect = { from = "p-cscf", sip = { method = "INVITE" }, within = "2s" }
+        "#;
+        use StepState::{NotReached, Unmet};
+        assert_eq!([NotReached, Unmet], Scene::new(steps, "").states(&[])[..]);
+        // At its limit the run ends whatever time is left.
+        let steps = steps.replace("50s", "70s").replace("2s", "61s");
+        assert_eq!([Unmet, Unmet], Scene::new(&steps, "").states(&[])[..]);
+    }
+
+    #[test]
+    fn a_prohibition_says_until_when_it_holds() {
+        let steps = r#"
+            [[scenario.step]]
+            expect = { from = "ue-a", sip = { method = "PUBLISH" }, times = { min = 0 }, as = "told" }
+            [[scenario.step]]
+            never = { from = "ue-a", sip = { status = 488, for = "INVITE" }, until = "told" }
+            [[scenario.step]]
+            expect = { from = "ue-a", sip = { method = "BYE" } }
+        "#;
+        let words = Scene::new(steps, "").follow(&[]).outcomes()[1]
+            .words
+            .clone();
+        assert_eq!(
+            "never ue-a → anybody: 488 to INVITE, before ue-a → anybody: PUBLISH",
+            words
+        );
     }
 
     #[test]

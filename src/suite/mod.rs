@@ -33,7 +33,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Source, nearest};
 pub use follow::{Captures, Follower, Near, StepOutcome, StepState, Stimulus, Values};
 pub use instance::{Instance, usual_delivery};
 pub use ledger::{Ledger, Row, ShownBy};
-pub use pattern::{Difference, FieldTest, Pattern, Protection, Test};
+pub use pattern::{Difference, FieldTest, Fit, Pattern, Protection, Test};
 pub use scenario::{
     Authorize, BadNetwork, Choice, Do, Edit, Expect, Given, Never, Outcome, Pins, Scenario, Send,
     SendSource, Step, Times, Verb, When, seconds,

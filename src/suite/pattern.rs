@@ -97,6 +97,20 @@ pub struct Difference {
     pub actual: String,
     /// How much of the pattern held before: the larger, the nearer.
     pub score: usize,
+    /// What is expected are several lawful outcomes, each in words of its own.
+    pub is_of_outcomes: bool,
+}
+
+/// How a message that was not the one looked for stands to it, the further first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fit {
+    /// Of another kind or exchange: there is nothing wrong with it.
+    Other,
+    /// A request of that name, but for something else: there may be nothing wrong with it.
+    Alike,
+    /// Of the kind that was due, and in its place, whatever it says: a request of that name for the same, or an answer
+    /// where one is due, to the same if it says to what; and of the exchange that is named.
+    Wrong,
 }
 
 impl Pattern {
@@ -113,16 +127,56 @@ impl Pattern {
         is_among(&frame.from, &self.from) && (self.on.is_empty() || self.on.contains(&frame.on))
     }
 
-    /// Whether a message is of the kind that is looked for, whatever it says: a request of that name for the same, or
-    /// an answer where one is due, to the same if it says to what; and of the exchange that is named.
-    pub fn is_about(&self, view: &View, lookup: &dyn Lookup) -> bool {
-        self.fields.iter().all(|field| match field.key.as_str() {
+    /// How a message that is not the one looked for stands to it.
+    pub fn fit(&self, frame: &Frame, view: &View, lookup: &dyn Lookup) -> Fit {
+        let is_of_the_kind = self.fields.iter().all(|field| match field.key.as_str() {
             "status" | "response" => view.is_answer(),
             "method" | "for" | "command" | "request" => field.holds(view, lookup),
             "call-id" | "transaction" => field.holds(view, lookup),
-            _ if !view.is_answer() && field.tells_what_is_asked() => field.holds(view, lookup),
+            // Whoever hands a request on did not write from whom it is.
+            "from-uri" => field.holds(view, lookup) || !view.was_handed_on(),
             _ => true,
-        })
+        });
+        if !is_of_the_kind {
+            return Fit::Other;
+        }
+        let is_the_exchange =
+            |field: &FieldTest| matches!(field.key.as_str(), "call-id" | "transaction");
+        let is_named = self.fields.iter().any(is_the_exchange)
+            && !self.to.is_empty()
+            && is_among(&frame.to, &self.to);
+        let asks_the_same = || {
+            let mut asked = self
+                .fields
+                .iter()
+                .filter(|field| field.tells_what_is_asked());
+            asked.all(|field| field.holds(view, lookup))
+        };
+        match view.is_answer() || is_named || asks_the_same() {
+            true => Fit::Wrong,
+            false => Fit::Alike,
+        }
+    }
+
+    /// Whether it is a final answer by which a party refuses the request that is looked for from it: it got that and
+    /// ought to have handed it on.
+    pub fn refuses(&self, frame: &Frame, view: &View, lookup: &dyn Lookup) -> bool {
+        let one = |key| view.get(Layer::Sip, key)?.into_iter().next();
+        let Some((status, refused)) = one("status").zip(one("for")) else {
+            return false;
+        };
+        // A challenge asks for the request again.
+        let is_refusal = status.as_str() >= "400" && status != "401" && status != "407";
+        let mut methods = self
+            .fields
+            .iter()
+            .filter(|f| f.layer == Layer::Sip && f.key == "method");
+        let method = methods.next();
+        let mut exchanges = self.fields.iter().filter(|field| field.key == "call-id");
+        is_refusal
+            && is_among(&frame.from, &self.from)
+            && method.is_some_and(|field| field.test.holds(&[refused], lookup))
+            && exchanges.all(|field| field.holds(view, lookup))
     }
 
     /// Whether an answer is looked for, as far as the pattern says.
@@ -161,12 +215,14 @@ impl Pattern {
             expected: self.from.join(" or "),
             actual: frame.from.to_string(),
             score: 0,
+            is_of_outcomes: false,
         });
         tally.count(is_among(&frame.to, &self.to), 20, 0, || Difference {
             field: "to".to_owned(),
             expected: self.to.join(" or "),
             actual: frame.to.to_string(),
             score: 0,
+            is_of_outcomes: false,
         });
         let is_there = self.on.is_empty() || self.on.contains(&frame.on);
         tally.count(is_there, 20, 0, || Difference {
@@ -174,6 +230,7 @@ impl Pattern {
             expected: words(&self.on).join(" or "),
             actual: frame.on.to_string(),
             score: 0,
+            is_of_outcomes: false,
         });
         tally.count(self.is_protected(frame), 10, 0, || Difference {
             field: "security".to_owned(),
@@ -183,6 +240,7 @@ impl Pattern {
                 .unwrap_or_default(),
             actual: Protection::of(&frame.security).to_string(),
             score: 0,
+            is_of_outcomes: false,
         });
         for field in &self.fields {
             let values = view.get(field.layer, &field.key);
@@ -208,12 +266,33 @@ impl FieldTest {
         values.is_some_and(|values| self.test.holds(&values, lookup))
     }
 
-    /// `sip method`; a result of Diameter goes by the name of its AVP.
+    /// `sip method`; what an AVP of Diameter holds goes by its name.
     pub fn name(&self) -> String {
-        match (self.layer, self.key.as_str()) {
-            (Layer::Diameter, "result") => RESULT_CODE.to_owned(),
-            (Layer::Diameter, "experimental-result") => EXPERIMENTAL_RESULT.to_owned(),
+        let avp = AVPS.iter().find(|(key, _)| *key == self.key);
+        match (self.layer, avp) {
+            (Layer::Diameter, Some((_, name))) => (*name).to_owned(),
             _ => format!("{} {}", self.layer, self.key),
+        }
+    }
+
+    /// As the name of the message: `200`, `to INVITE`, `NOTIFY`, `p2pcds-peers`.
+    fn title(&self, has_status: bool) -> String {
+        match (self.key.as_str(), &self.test) {
+            ("for", _) if has_status => format!("to {}", self.test),
+            ("for", _) => format!("an answer to {}", self.test),
+            // RFC 7846 4.2: the words of response_type.
+            ("response", Test::Number(0)) => "PPSTP SUCCESSFUL".to_owned(),
+            ("response", Test::Number(1)) => "PPSTP FAILED".to_owned(),
+            ("response", _) => format!("PPSTP response {}", self.test),
+            ("status", Test::All(tests)) => {
+                classes(tests).unwrap_or_else(|| format!("status {}", self.test))
+            }
+            ("method" | "Event", Test::Matches(regex)) => match Plain::of(regex) {
+                Some(Plain::Is(text) | Plain::Begins(text)) => text,
+                _ => format!("{} {}", self.key, self.test),
+            },
+            (key, test) if !test.tells_values() => format!("{key} {test}"),
+            (_, test) => test.to_string(),
         }
     }
 
@@ -224,6 +303,7 @@ impl FieldTest {
             expected: expected.clone(),
             actual,
             score: Pattern::WHOLE,
+            is_of_outcomes: false,
         };
         match view.get(self.layer, &self.key) {
             None => differs(format!("no {} in {}", self.layer, view.title_and_type())),
@@ -354,7 +434,13 @@ impl fmt::Display for Test {
                 let words: Vec<_> = tests.iter().map(Test::to_string).collect();
                 f.write_str(&list(&words, " and "))
             }
-            Test::Matches(regex) => write!(f, "matching /{regex}/"),
+            Test::Matches(regex) => match Plain::of(regex) {
+                Some(Plain::Present) => f.write_str("a value"),
+                Some(Plain::Is(text)) => write!(f, "\"{text}\""),
+                Some(Plain::Begins(text)) => write!(f, "beginning with \"{text}\""),
+                Some(Plain::Ends(text)) => write!(f, "ending in \"{text}\""),
+                None => write!(f, "matching /{regex}/"),
+            },
             Test::Has(template) => write!(f, "containing \"{template}\""),
             Test::Lacks(template) => write!(f, "not containing \"{template}\""),
             Test::Absent => f.write_str("none"),
@@ -385,21 +471,14 @@ impl fmt::Display for Pattern {
         if let Some(security) = self.security {
             write!(f, " ({security})")?;
         }
-        let (titles, rest): (Vec<_>, Vec<_>) = self.fields.iter().partition(|t| t.is_title());
+        let (mut titles, rest): (Vec<_>, Vec<_>) = self.fields.iter().partition(|t| t.is_title());
+        // "200 to INVITE", in whichever order a file has them.
+        titles.sort_by_key(|field| field.key == "for");
         if self.fields.is_empty() {
             return f.write_str(": anything");
         }
         let has_status = titles.iter().any(|field| field.key == "status");
-        let titles: Vec<_> = titles
-            .iter()
-            .map(|field| match field.key.as_str() {
-                "for" if has_status => format!("to {}", field.test),
-                "for" => format!("an answer to {}", field.test),
-                "response" => format!("PPSTP response {}", field.test),
-                key if !field.test.tells_values() => format!("{key} {}", field.test),
-                _ => field.test.to_string(),
-            })
-            .collect();
+        let titles: Vec<_> = titles.iter().map(|field| field.title(has_status)).collect();
         let rest: Vec<_> = rest
             .iter()
             .map(|field| format!("{} {}", field.name(), field.test))
@@ -414,6 +493,91 @@ impl fmt::Display for Pattern {
 
 const RESULT_CODE: &str = "Result-Code";
 const EXPERIMENTAL_RESULT: &str = "Experimental-Result";
+
+/// The AVPs that fields of Diameter are read from (RFC 6733 and TS 29.229 6.3).
+const AVPS: &[(&str, &str)] = &[
+    ("result", RESULT_CODE),
+    ("experimental-result", EXPERIMENTAL_RESULT),
+    ("user-name", "User-Name"),
+    ("public-identity", "Public-Identity"),
+    ("server-name", "Server-Name"),
+    ("visited-network", "Visited-Network-Identifier"),
+    ("authentication-scheme", "SIP-Authentication-Scheme"),
+    ("assignment-type", "Server-Assignment-Type"),
+    ("session-id", "Session-Id"),
+    ("user-data", "User-Data"),
+];
+
+/// The classes of status that lie between two bounds: `4xx-6xx`; all of them are any answer.
+fn classes(tests: &[Test]) -> Option<String> {
+    let [Test::AtLeast(least), Test::AtMost(most)] = tests else {
+        return None;
+    };
+    if least % 100 != 0 || most % 100 != 99 || least >= most {
+        return None;
+    }
+    Some(match (least / 100, most / 100) {
+        (1, 6) => "any answer".to_owned(),
+        (first, last) if first == last => format!("{first}xx"),
+        (first, last) => format!("{first}xx-{last}xx"),
+    })
+}
+
+/// A regular expression that words say as well.
+enum Plain {
+    Present,
+    Is(String),
+    Begins(String),
+    Ends(String),
+}
+
+impl Plain {
+    fn of(regex: &Regex) -> Option<Plain> {
+        let text = regex.as_str();
+        if text == "." {
+            return Some(Plain::Present);
+        }
+        let (is_begin, text) = match text.strip_prefix('^') {
+            Some(text) => (true, text),
+            None => (false, text),
+        };
+        // Where a word or a parameter ends is not worth a word.
+        let word = text
+            .strip_suffix("(;|$)")
+            .or_else(|| text.strip_suffix("\\b"));
+        let (is_end, text) = match (word, text.strip_suffix('$')) {
+            (Some(word), _) => (false, word),
+            (None, Some(text)) => (true, text),
+            (None, None) => (false, text),
+        };
+        let literal = literal(text)?;
+        match (is_begin, is_end) {
+            (true, true) => Some(Plain::Is(literal)),
+            (true, false) => Some(Plain::Begins(literal)),
+            (false, true) => Some(Plain::Ends(literal)),
+            (false, false) => None,
+        }
+    }
+}
+
+/// The text that a regular expression stands for, if it is nothing but a text.
+fn literal(pattern: &str) -> Option<String> {
+    let mut text = String::new();
+    let mut characters = pattern.chars();
+    while let Some(c) = characters.next() {
+        match c {
+            '\\' => match characters.next()? {
+                escaped if escaped.is_ascii_punctuation() => text.push(escaped),
+                _ => return None,
+            },
+            '.' | '*' | '+' | '?' | '(' | ')' | '[' | ']' | '{' | '}' | '|' | '^' | '$' => {
+                return None;
+            }
+            c => text.push(c),
+        }
+    }
+    (!text.is_empty()).then_some(text)
+}
 
 /// What holds of a pattern so far, and the first thing that does not.
 #[derive(Default)]

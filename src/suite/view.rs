@@ -363,6 +363,12 @@ impl View {
             .any(|layer| self.get(layer, "status").is_some_and(|v| !v.is_empty()))
     }
 
+    /// Whether who sent it had it from somebody else: a SIP request with more than one Via (RFC 3261 16.6).
+    pub fn was_handed_on(&self) -> bool {
+        let values = |key| self.get(Layer::Sip, key).unwrap_or_default();
+        !values("method").is_empty() && values("Via").len() > 1
+    }
+
     fn head(&self) -> Option<&Head> {
         let framed = self.framed;
         self.head

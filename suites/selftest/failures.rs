@@ -110,6 +110,110 @@ fn what_came_too_late_is_named() {
 
 /// A CANCEL under another branch is the one that was due, and wrong.
 #[test]
+fn a_provisional_answer_that_came_too_late_is_red() {
+    let (result, ladder) = failed(
+        "unregistered/step-4-core-routes-to-controller/answers-trying-while-the-edge-is-slow",
+        "p-cscf-tries-late",
+    );
+    let mut asked = ladder.rows.iter().filter_map(|row| match row {
+        Row::Arrow(arrow) if arrow.label == "INVITE" => Some(arrow.event),
+        _ => None,
+    });
+    let actual = &result.findings[0].actual;
+    assert!(
+        asked.any(|event| *actual == format!("the first after 500 ms (INVITE: event {event})")),
+        "{actual}"
+    );
+    let red = red_arrows(&ladder);
+    assert!(
+        red.iter().all(|row| row.ends_with("100 (INVITE)")),
+        "{red:?}"
+    );
+    assert_eq!(result.findings.len(), red.len());
+}
+
+/// Answers that are wrong in the same way are all red.
+#[test]
+fn each_of_several_answers_that_are_wrong_alike_is_red() {
+    let (_, ladder) = failed(
+        "unregistered/step-3-piece-request/asks-the-controllers-url-when-it-goes-direct",
+        "controller-redirects-to-nowhere",
+    );
+    let all = ladder
+        .rows
+        .iter()
+        .filter(|row| matches!(row, Row::Arrow(arrow) if arrow.label == "302"));
+    let all = vec!["ctrl → ue-a: 302"; all.count()];
+    assert!(all.len() > 1);
+    assert_eq!(all, red_arrows(&ladder));
+}
+
+/// Who refuses what it ought to hand on is seen to do so.
+#[test]
+fn a_refusal_of_what_ought_to_be_handed_on_is_red() {
+    let (result, ladder) = failed(
+        "common/transactions/proxies-a-method-nobody-knows",
+        "p-cscf-refuses-unknown-methods",
+    );
+    let actual = "nothing of the kind; p-cscf → ue-a on Gm: 501 to FOO";
+    assert_eq!(actual, result.findings[0].actual);
+    assert_eq!(["p-cscf → ue-a: 501 (FOO)"], red_arrows(&ladder)[..]);
+    assert_eq!(["p-cscf → ue-b: FOO"], red_ghosts(&ladder)[..]);
+}
+
+/// A request that is like the one that is due may be right for something else: it is named, and not red.
+#[test]
+fn a_request_for_something_else_is_named() {
+    let (result, ladder) = failed(
+        "unregistered/step-1-2-peer-list/announces-what-its-edges-hold",
+        "controller-announces-whole-contents",
+    );
+    let actual =
+        "nothing of the kind; nearest: ctrl → tracker on Dedicated: ppstp pieces 1,2,3, not 2,3";
+    assert_eq!(actual, result.findings[0].actual);
+    assert_eq!(0, red_arrows(&ladder).len());
+}
+
+/// What came too seldom is told with its moments, and when the rest was due.
+#[test]
+fn what_came_too_seldom_is_told_with_its_moments() {
+    let (result, ladder) = failed(
+        "common/dialogs/repeats-its-refusal-until-it-is-acknowledged",
+        "holder-doubles-beyond-t2",
+    );
+    let actual = &result.findings[0].actual;
+    assert!(actual.starts_with("7 times, at "), "{actual}");
+    let moments: Vec<String> = ladder
+        .rows
+        .iter()
+        .filter_map(|row| match row {
+            Row::Arrow(arrow) if arrow.label == "488 (INVITE)" => Some(arrow.at.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert!(
+        actual.contains(moments.first().unwrap()),
+        "{actual} {moments:?}"
+    );
+    let due = ladder.rows.iter().find_map(|row| match row {
+        Row::Ghost(ghost) if ghost.failing => ghost.due,
+        _ => None,
+    });
+    assert!(due.is_some_and(|due| due.as_secs_f64() > 105.0), "{due:?}");
+}
+
+/// A request that a proxy hands on for somebody else is not the one that it ought to send of itself.
+#[test]
+fn what_is_handed_on_is_not_taken_for_ones_own() {
+    let (result, ladder) = failed(
+        "common/registration/is-watched-by-the-p-cscf",
+        "p-cscf-watches-nobody-who-comes-back",
+    );
+    assert_eq!("nothing of the kind", result.findings[0].actual);
+    assert_eq!(0, red_arrows(&ladder).len());
+}
+
+#[test]
 fn a_request_under_another_branch_is_red() {
     let (result, ladder) = failed(
         "common/core/gives-a-peer-up-that-rings-for-ever",
@@ -184,12 +288,14 @@ fn a_wrong_answer_is_red_with_the_one_that_was_due() {
         finding.expected
     );
     assert_eq!(
-        "ue-b → p-cscf on Gm: sip status 404, not sip status 488, or sip status 200 and sdp port 0",
+        "ue-b → p-cscf on Gm: sip status 404, expected sip status 488, or sip status 200 and sdp port 0",
         finding.actual
     );
     assert_eq!(["ue-b → p-cscf: 404 (INVITE)"], red_arrows(&ladder)[..]);
     assert_eq!(
-        ["ue-b → p-cscf: an answer to INVITE"],
+        [
+            "ue-b → p-cscf: an answer to INVITE with sip status 488, or sip status 200 and sdp port 0"
+        ],
         red_ghosts(&ladder)[..]
     );
 }
@@ -202,9 +308,10 @@ fn what_one_of_several_ought_to_send_is_drawn_from_the_one_that_is_blamed() {
         "edge-fetches-nothing",
     );
     assert_eq!(
-        "es-1 → ctrl on Cdn: 404, not to os-1",
+        "nothing of the kind; es-1 → ctrl on Cdn: 404",
         result.findings[0].actual
     );
+    assert_eq!(["es-1 → ctrl: 404"], red_arrows(&ladder)[..]);
     let ghost = "es-1 → os-1: GET from es-1 or es-2";
     assert_eq!([ghost], red_ghosts(&ladder)[..]);
 }

@@ -17,6 +17,7 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
     let Some(end) = trace.events.last().map(|event| event.at) else {
         return Vec::new();
     };
+    let sendings = trace.sendings();
     let mut findings = Vec::new();
     let mut known = BTreeSet::new();
     for (seen, invite) in case.evidence.sip() {
@@ -32,7 +33,8 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
             continue;
         }
         // What the answerer sent counts, not what the network made of it.
-        let answered = trace.events[seen.index..].iter().find(|event| {
+        let mut behind = trace.events.iter().enumerate().skip(seen.index);
+        let answered = behind.find(|(_, event)| {
             let EventKind::Sent(frame) = &event.kind else {
                 return false;
             };
@@ -43,13 +45,20 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
                     .as_deref()
                     .is_some_and(|branch| contains(&frame.bytes, branch))
         });
-        let answered = match answered {
-            Some(event) => event.at,
-            None if case.evidence.trace.meta.sees_arrivals_at(&seen.frame.to) => end,
+        // What came too late shows it; of what never came, the request.
+        let (shown, answered) = match answered {
+            Some((index, event)) => (index, event.at),
+            None if case.evidence.trace.meta.sees_arrivals_at(&seen.frame.to) => (seen.index, end),
             None => continue,
         };
         let took = answered.since(seen.at);
         if took > LIMIT {
+            let asked = sendings[seen.index];
+            let late = took.as_millis();
+            let actual = match shown == seen.index {
+                true => format!("none for {late} ms (INVITE: event {asked})"),
+                false => format!("the first after {late} ms (INVITE: event {asked})"),
+            };
             let requirement = match case.evidence.role(&seen.frame.to) {
                 Some(Role::PCscf) => "PCSCF-018",
                 Some(Role::Controller) => "CTRL-007",
@@ -59,8 +68,8 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
                 &seen.frame.to,
                 requirement,
                 "a provisional or final answer to INVITE within 200 ms",
-                format!("none for {} ms", took.as_millis()),
-                seen.index..seen.index + 1,
+                actual,
+                shown..shown + 1,
             ));
         }
     }

@@ -204,7 +204,7 @@ impl Plan {
         format!(
             "<g class=\"{class}\"><title>expected, and never came: {}</title>{inside}</g>\n",
             escape(&ghost.label)
-        ) + &self.right(None, &on, "missing", top)
+        ) + &self.right(None, &on, &ghost.moment(), top)
     }
 
     /// Behind a row that fails, with a cross at each end: a narrow page shows one of them only.
@@ -376,7 +376,7 @@ const SHAFT: usize = 19;
 /// at most, and of labels that lanes make room for.
 const FLOW: usize = 36;
 const STUB: usize = 48;
-const RIGHT: usize = 190;
+const RIGHT: usize = 216;
 const COMFORT: usize = 900;
 const MOST: usize = 170;
 const WIDEST: usize = 900;

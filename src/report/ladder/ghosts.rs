@@ -15,8 +15,20 @@ pub struct Ghost {
     pub on: Option<RefPoint>,
     /// With those it may have come from or gone to, where they are several: `GET to es-1 or os-1`.
     pub label: String,
+    /// When its time was over, if that is known.
+    pub due: Option<At>,
     /// The verdict rests on it.
     pub failing: bool,
+}
+
+impl Ghost {
+    /// What stands in the place of a moment: `due 7.104`.
+    pub fn moment(&self) -> String {
+        match self.due {
+            Some(due) => format!("due {due}"),
+            None => "missing".to_owned(),
+        }
+    }
 }
 
 impl Rows {
@@ -71,6 +83,7 @@ impl Rows {
             to,
             on: missing.on,
             label: named(missing),
+            due: missing.due.map(At::from_nanos),
             failing: step.failing,
         }));
     }
@@ -119,6 +132,8 @@ pub fn in_short(words: &str) -> String {
     let what = words.split_once(": ").map_or(words, |(_, what)| what);
     let ends = [
         " matching ",
+        " beginning with ",
+        " ending in ",
         " containing ",
         " not containing ",
         " with ",

@@ -1,6 +1,7 @@
 //! A trace as a ladder: one lifeline a node, one arrow a frame, in the order of time. [`Ladder`] is what
 //! is drawn; [`Ladder::text`] draws it in characters.
 
+mod canvas;
 mod ghosts;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -161,6 +162,7 @@ impl Ladder {
         let mut rows = Rows::new(trace);
         for (event, what) in trace.events.iter().enumerate() {
             rows.expect(event, steps, &lanes);
+            rows.openings.see(&what.kind);
             match &what.kind {
                 EventKind::Sent(frame) => {
                     rows.send(what.at, event, frame, &lanes, failing(event));
@@ -178,7 +180,11 @@ impl Ladder {
                     node, event: link, ..
                 } => {
                     if let (Some(text), Some(lane)) = (trouble(link), number(node.as_str())) {
-                        rows.remark(what.at, event, lane, text.to_owned());
+                        let text = match &rows.openings.ended {
+                            Some(to) => format!("connection to {to} {text}"),
+                            None => format!("connection {text}"),
+                        };
+                        rows.remark(what.at, event, lane, text);
                     }
                 }
                 EventKind::Noted { node, note } => {
@@ -290,7 +296,7 @@ impl Ladder {
 
     /// Draws it in characters, one row a line.
     pub fn text(&self, look: Look) -> String {
-        Canvas::new(self, look).draw()
+        canvas::Canvas::new(self, look).draw()
     }
 }
 
@@ -313,10 +319,10 @@ fn step(steps: &[Caption], index: usize, mark: StepMark) -> (String, Part) {
 /// The ends of connections that are worth a line.
 fn trouble(event: &LinkEvent) -> Option<&'static str> {
     match event {
-        LinkEvent::Refused => Some("connection refused"),
-        LinkEvent::Reset => Some("connection reset"),
-        LinkEvent::TimedOut => Some("connection timed out"),
-        LinkEvent::NotSecured { .. } => Some("no TLS"),
+        LinkEvent::Refused => Some("refused"),
+        LinkEvent::Reset => Some("reset"),
+        LinkEvent::TimedOut => Some("timed out"),
+        LinkEvent::NotSecured { .. } => Some("not secured"),
         LinkEvent::Opened | LinkEvent::Accepted { .. } | LinkEvent::Closed => None,
     }
 }
@@ -363,6 +369,44 @@ const ORDER: &[Role] = &[
     Role::OriginServer,
 ];
 
+/// Whom connections are being opened to. A trace does not say which of several comes to what: where they go to
+/// different parties, none is named.
+#[derive(Default)]
+struct Openings {
+    pending: BTreeMap<(String, RefPoint), Vec<String>>,
+    /// Whom the last event of a link was about, if it is known.
+    ended: Option<String>,
+}
+
+impl Openings {
+    fn see(&mut self, what: &EventKind) {
+        match what {
+            EventKind::Opening { node, on, to } => {
+                let key = (node.to_string(), *on);
+                self.pending.entry(key).or_default().push(to.to_string());
+            }
+            EventKind::Link {
+                node,
+                on,
+                event:
+                    LinkEvent::Opened
+                    | LinkEvent::Refused
+                    | LinkEvent::TimedOut
+                    | LinkEvent::NotSecured { .. },
+                ..
+            } => {
+                let pending = self.pending.entry((node.to_string(), *on)).or_default();
+                let are_one = pending.iter().all(|to| Some(to) == pending.first());
+                self.ended = match are_one {
+                    true => pending.pop(),
+                    false => None,
+                };
+            }
+            _ => self.ended = None,
+        }
+    }
+}
+
 /// Collects rows: joins an arrival to its sending, and runs of a kind to one arrow.
 struct Rows {
     done: Vec<Row>,
@@ -372,6 +416,7 @@ struct Rows {
     flying: Vec<(usize, Frame)>,
     /// Arrows that more of their kind may join: row and kind.
     open: Vec<(usize, String)>,
+    openings: Openings,
     /// The row of each event that is part of one.
     row_of: BTreeMap<usize, usize>,
     /// What never came, and the row of what came instead: rows.
@@ -386,6 +431,7 @@ impl Rows {
             part: Part::Given,
             flying: Vec::new(),
             open: Vec::new(),
+            openings: Openings::default(),
             row_of: BTreeMap::new(),
             instead: Vec::new(),
         }
@@ -529,373 +575,6 @@ fn is_same(sent: &Frame, frame: &Frame) -> bool {
 /// More frames than this are never in the air at once; those lost without a trace are forgotten.
 const FLYING: usize = 4096;
 
-/// Draws a ladder in characters.
-struct Canvas<'a> {
-    ladder: &'a Ladder,
-    ink: &'static Ink,
-    /// Columns left of the first lane.
-    margin: usize,
-    /// Columns between two lanes.
-    pitch: usize,
-    /// Columns left of what is written at the right.
-    lines: usize,
-}
-
-/// The characters of a drawing.
-struct Ink {
-    lane: char,
-    shaft: char,
-    band: char,
-    right: char,
-    left: char,
-    lost: char,
-    failing: char,
-    times: char,
-    cut: char,
-    remark: char,
-    /// From a lane to itself.
-    own: char,
-    /// The heads of what never came.
-    ghost_right: char,
-    ghost_left: char,
-}
-
-const UNICODE: Ink = Ink {
-    lane: '│',
-    shaft: '─',
-    band: '╌',
-    right: '▶',
-    left: '◀',
-    lost: '╳',
-    failing: '✗',
-    times: '×',
-    cut: '…',
-    remark: '·',
-    own: '↻',
-    ghost_right: '▷',
-    ghost_left: '◁',
-};
-
-const ASCII: Ink = Ink {
-    lane: '|',
-    shaft: '-',
-    band: '.',
-    right: '>',
-    left: '<',
-    lost: 'x',
-    failing: 'X',
-    times: 'x',
-    cut: '~',
-    remark: '*',
-    own: 'o',
-    ghost_right: ')',
-    ghost_left: '(',
-};
-
-/// Columns left of the first lane and right of the last, and between two: what is left where it is tight.
-const MARGIN: usize = 5;
-const TIGHT_MARGIN: usize = 3;
-const TAIL: usize = 6;
-const TIGHT_TAIL: usize = 2;
-const NARROW: usize = 8;
-const NARROWEST: usize = 3;
-
-/// Columns that no label gets more than: between two lanes, and over the whole picture where lanes are few.
-const WIDEST: usize = 20;
-const WIDEST_OF_ALL: usize = 60;
-
-impl<'a> Canvas<'a> {
-    fn new(ladder: &'a Ladder, look: Look) -> Canvas<'a> {
-        let gaps = ladder.lanes.len().saturating_sub(1).max(1);
-        let right = right(ladder);
-        let room = |beside: usize| look.width.saturating_sub(beside + right) / gaps;
-        let (margin, tail) = match room(MARGIN + TAIL) < NARROW {
-            true => (TIGHT_MARGIN, TIGHT_TAIL),
-            false => (MARGIN, TAIL),
-        };
-        let pitch = wanted(ladder).min(room(margin + tail)).max(NARROWEST);
-        // Few lanes leave little room for what bands and open lines say: then the picture goes on to the right.
-        let bands = ladder.rows.iter().map(|row| match row {
-            Row::Band { text, .. } => text.chars().count() + 10,
-            Row::Ghost(ghost) => match (ghost.from, ghost.to) {
-                (Some(lane), None) | (None, Some(lane)) => {
-                    margin + lane * pitch + ghost.label.chars().count() + 8
-                }
-                _ => 0,
-            },
-            Row::Arrow(_) | Row::Remark { .. } => 0,
-        });
-        let bands = bands.max().unwrap_or(0);
-        let bands = bands.min(look.width.saturating_sub(right));
-        Canvas {
-            ladder,
-            ink: match look.charset {
-                Charset::Unicode => &UNICODE,
-                Charset::Ascii => &ASCII,
-            },
-            margin,
-            pitch,
-            lines: (margin + pitch * gaps + tail).max(bands),
-        }
-    }
-
-    fn draw(&self) -> String {
-        let mut text = self.names();
-        for row in &self.ladder.rows {
-            text.push_str(&match row {
-                Row::Arrow(arrow) => self.arrow(arrow),
-                Row::Ghost(ghost) => self.ghost(ghost),
-                Row::Band { at, text, .. } => self.band(*at, text),
-                Row::Remark {
-                    at,
-                    event,
-                    lane,
-                    text,
-                } => self.remark(*at, *event, *lane, text),
-            });
-        }
-        text
-    }
-
-    /// The heads of the lanes, each in the middle above its line.
-    fn names(&self) -> String {
-        let mut line = vec![' '; self.lines];
-        for (lane, name) in self.ladder.lanes.iter().enumerate() {
-            let name = self.cut(name, self.pitch - 1);
-            let length = name.chars().count();
-            let first = self.column(lane).saturating_sub(length / 2);
-            write_over(&mut line, first, &name);
-        }
-        finish(line, String::new())
-    }
-
-    fn arrow(&self, arrow: &Arrow) -> String {
-        let mut line = self.bare();
-        let (a, b) = (self.column(arrow.from), self.column(arrow.to));
-        let mut label = self.plain(&arrow.label);
-        if arrow.times > 1 {
-            label = format!("{label} {}{}", self.ink.times, arrow.times);
-        }
-        if a == b {
-            let label = format!("{} {label}", self.ink.own);
-            write_over(&mut line, a + 1, &self.cut(&label, self.pitch - 1));
-            return self.finish(line, arrow);
-        }
-        let (left, right) = (a.min(b), a.max(b));
-        line[left + 1..right].fill(self.ink.shaft);
-        let head = if arrow.lost {
-            self.ink.lost
-        } else if a < b {
-            self.ink.right
-        } else {
-            self.ink.left
-        };
-        line[if a < b { right - 1 } else { left + 1 }] = head;
-        // Two dashes before a label and one after; where it is tight, none. The head takes a column.
-        let room = right - left - 2;
-        let is_tight = label.chars().count() + 2 > room;
-        let first = match (is_tight, a < b) {
-            (true, true) => left + 1,
-            (true, false) => left + 2,
-            (false, _) => left + 3,
-        };
-        write_over(&mut line, first, &self.cut(&label, room));
-        self.finish(line, arrow)
-    }
-
-    /// A broken line with an open head: nothing came along it.
-    fn ghost(&self, ghost: &Ghost) -> String {
-        let mut line = self.bare();
-        let label = self.plain(&ghost.label);
-        match (ghost.from, ghost.to) {
-            (Some(from), Some(to)) if from != to => {
-                let (a, b) = (self.column(from), self.column(to));
-                let (left, right) = (a.min(b), a.max(b));
-                line[left + 1..right].fill(self.ink.band);
-                let (end, head) = match a < b {
-                    true => (right - 1, self.ink.ghost_right),
-                    false => (left + 1, self.ink.ghost_left),
-                };
-                line[end] = head;
-                // Where it is tight, the line alone has to do.
-                if let Some(room) = (right - left).checked_sub(6) {
-                    write_over(&mut line, left + 3, &self.cut(&label, room + 1));
-                }
-            }
-            // One party may be one of several: the line begins or ends in the open, on the right if there is room.
-            (from, to) => {
-                let lane = self.column(from.or(to).unwrap_or_default());
-                let (before, behind) = (lane.saturating_sub(1), self.lines - lane - 2);
-                let shaft = String::from_iter([self.ink.band; 2]);
-                let is_behind = behind >= before || behind >= label.chars().count() + 5;
-                let goes_right = from.is_some() == is_behind;
-                let head = match goes_right {
-                    true => self.ink.ghost_right,
-                    false => self.ink.ghost_left,
-                };
-                let stub = match goes_right {
-                    true => format!("{shaft}{head}"),
-                    false => format!("{head}{shaft}"),
-                };
-                if is_behind {
-                    write_over(
-                        &mut line,
-                        lane + 1,
-                        &self.cut(&format!("{stub} {label} "), behind),
-                    );
-                } else {
-                    let label = self.cut(&label, before.saturating_sub(stub.chars().count() + 2));
-                    let text = format!(" {label} {stub}");
-                    write_over(&mut line, lane - text.chars().count(), &text);
-                }
-            }
-        }
-        let mark = match ghost.failing {
-            true => format!("  {}", self.ink.failing),
-            false => String::new(),
-        };
-        let on = ghost.on.map(|on| on.to_string()).unwrap_or_default();
-        finish(line, format!("{:>4}  {on:<9} {}{mark}", "", ghost.moment()))
-    }
-
-    fn finish(&self, line: Vec<char>, arrow: &Arrow) -> String {
-        let mark = if arrow.failing {
-            format!("  {}", self.ink.failing)
-        } else {
-            String::new()
-        };
-        let right = format!("{:>4}  {:<9} {}{mark}", arrow.event, arrow.on, arrow.at);
-        finish(line, right)
-    }
-
-    fn band(&self, at: At, text: &str) -> String {
-        let mut line = vec![self.ink.band; self.lines];
-        line[..2].fill(' ');
-        line[self.lines - 1] = ' ';
-        let text = format!(" {} ", self.cut(&self.plain(text), self.lines - 8));
-        write_over(&mut line, 4, &text);
-        finish(line, format!("{:16}{at}", ""))
-    }
-
-    fn remark(&self, at: At, event: usize, lane: usize, text: &str) -> String {
-        let mut line = self.bare();
-        let column = self.column(lane);
-        let said = self.plain(text);
-        let text = format!("{} {said} ", self.ink.remark);
-        let length = text.chars().count();
-        let right = self.lines - column - 2;
-        if length > right && column > right {
-            // It begins at lanes of others, so it says whose it is.
-            let whose = &self.ladder.lanes[lane];
-            let text = format!("{} {whose}: {said} ", self.ink.remark);
-            let text = self.cut(&text, column - 2);
-            let first = column - 1 - text.chars().count();
-            write_over(&mut line, first, &text);
-        } else {
-            write_over(&mut line, column + 2, &self.cut(&text, right));
-        }
-        finish(line, format!("{event:>4}  {:<9} {at}", ""))
-    }
-
-    /// Nothing but lifelines.
-    fn bare(&self) -> Vec<char> {
-        let mut line = vec![' '; self.lines];
-        for lane in 0..self.ladder.lanes.len() {
-            line[self.column(lane)] = self.ink.lane;
-        }
-        line
-    }
-
-    fn column(&self, lane: usize) -> usize {
-        self.margin + lane * self.pitch
-    }
-
-    /// At most `room` characters of `text`.
-    fn cut(&self, text: &str, room: usize) -> String {
-        if text.chars().count() <= room {
-            return text.to_owned();
-        }
-        let mut short: String = text.chars().take(room.saturating_sub(1)).collect();
-        short.push(self.ink.cut);
-        short
-    }
-
-    /// Without what is not in the character set or does not print.
-    fn plain(&self, text: &str) -> String {
-        text.chars()
-            .flat_map(|c| match c {
-                _ if c.is_control() => vec![' '],
-                '→' if self.is_ascii() => vec!['-', '>'],
-                _ if self.is_ascii() && !c.is_ascii() => vec!['?'],
-                _ => vec![c],
-            })
-            .collect()
-    }
-
-    fn is_ascii(&self) -> bool {
-        self.ink.lane.is_ascii()
-    }
-}
-
-/// The columns that event, reference point, time and mark take at the right.
-fn right(ladder: &Ladder) -> usize {
-    let rows = ladder.rows.iter().map(|row| match row {
-        Row::Arrow(arrow) => {
-            let mark = if arrow.failing { 3 } else { 0 };
-            (arrow.event, arrow.at.to_string().len(), mark)
-        }
-        Row::Ghost(ghost) => {
-            let mark = if ghost.failing { 3 } else { 0 };
-            (0, ghost.moment().len(), mark)
-        }
-        Row::Band { at, .. } => (0, at.to_string().len(), 0),
-        Row::Remark { at, event, .. } => (*event, at.to_string().len(), 0),
-    });
-    let columns = rows.map(|(event, at, mark)| {
-        let event = event.to_string().len().max(4);
-        event + 2 + 9 + 1 + at + mark
-    });
-    columns.max().unwrap_or(0)
-}
-
-/// The columns between lanes at which nothing is cut but what is very long.
-fn wanted(ladder: &Ladder) -> usize {
-    let names = ladder.lanes.iter().map(|name| name.chars().count() + 2);
-    let labels = ladder.rows.iter().filter_map(|row| match row {
-        Row::Arrow(arrow) => {
-            let times = if arrow.times > 1 {
-                2 + arrow.times.to_string().len()
-            } else {
-                0
-            };
-            let length = arrow.label.chars().count() + times + 6;
-            Some(length.div_ceil(arrow.from.abs_diff(arrow.to).max(1)))
-        }
-        Row::Ghost(ghost) => {
-            let length = ghost.label.chars().count() + 6;
-            let (from, to) = ghost.from.zip(ghost.to)?;
-            Some(length.div_ceil(from.abs_diff(to).max(1)))
-        }
-        Row::Band { .. } | Row::Remark { .. } => None,
-    });
-    let gaps = ladder.lanes.len().saturating_sub(1).max(1);
-    let widest = WIDEST.max(WIDEST_OF_ALL / gaps);
-    names.chain(labels).max().unwrap_or(0).min(widest)
-}
-
-fn write_over(line: &mut [char], first: usize, text: &str) {
-    for (place, c) in line.iter_mut().skip(first).zip(text.chars()) {
-        *place = c;
-    }
-}
-
-fn finish(line: Vec<char>, right: String) -> String {
-    let line: String = line.into_iter().collect();
-    let mut line = format!("{line}{right}").trim_end().to_owned();
-    line.push('\n');
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -916,13 +595,13 @@ mod tests {
             charset: Charset::Unicode,
         };
         insta::assert_snapshot!(ladder.text(look), @r"
-   ue-a            tracker           es-1
-  ╌╌ step 1: ue-a fetches ╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌                 0.000
-     │──POST /ppstp──▶│                │        1  Ut        0.001
-     │◀─200───────────│                │        3  Ut        0.003
-     │ · chosen: es-1 │                │        4            0.004
-     │──INVITE────────────────────────▶│        5  Gm        0.005  ✗
-     │◀─SEND ×2────────────────────────│        6  Data      0.006
+   ue-a            tracker      es-1
+  ╌╌ step 1: ue-a fetches ╌╌╌╌╌╌╌╌╌╌╌╌╌                 0.000
+     │──POST /ppstp──▶│           │        1  Ut        0.001
+     │◀─200───────────│           │        3  Ut        0.003
+     │ · chosen: es-1 │           │        4            0.004
+     │──INVITE───────────────────▶│        5  Gm        0.005  ✗
+     │◀─SEND ×2───────────────────│        6  Data      0.006
 ");
     }
 
@@ -958,6 +637,43 @@ mod tests {
         };
         assert!(ladder(2).text(look).contains(label));
         assert!(!ladder(4).text(look).contains(label));
+    }
+
+    /// What is said between two lanes widens those alone; where it is tight, what fails keeps its room and brackets go.
+    #[test]
+    fn each_two_lanes_have_the_room_that_is_needed_between_them() {
+        let arrow = |from: usize, label: &str, failing: bool| {
+            Row::Arrow(Arrow {
+                at: At::ZERO,
+                event: 1,
+                from,
+                to: from + 1,
+                on: RefPoint::Gm,
+                label: label.to_owned(),
+                times: 1,
+                lost: false,
+                failing,
+                step: None,
+            })
+        };
+        let ladder = Ladder {
+            lanes: (0..9).map(|lane| format!("node-{lane}")).collect(),
+            rows: vec![
+                arrow(0, "200 (SUBSCRIBE)", false),
+                arrow(3, "200 (SUBSCRIBE)", false),
+                arrow(7, "POST /p2pcds/sessions", true),
+            ],
+        };
+        let at = |width: usize| {
+            let charset = Charset::Unicode;
+            ladder.text(Look { width, charset })
+        };
+        let roomy = at(160);
+        assert_eq!(2, roomy.matches("200 (SUBSCRIBE)").count(), "{roomy}");
+        let tight = at(120);
+        assert!(tight.contains("POST /p2pcds/sessions"), "{tight}");
+        assert!(tight.contains("──200─"), "{tight}");
+        assert!(!tight.contains('…'), "{tight}");
     }
 
     #[test]

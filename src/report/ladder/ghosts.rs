@@ -35,12 +35,24 @@ impl Rows {
     /// The rows, with what was expected right behind what came instead, which was sent before it arrived.
     pub(super) fn in_place(self) -> Vec<Row> {
         let mut place: Vec<usize> = (0..self.done.len()).collect();
-        for (ghost, arrow) in self.instead {
-            place[ghost] = arrow;
+        for (ghost, arrow) in &self.instead {
+            place[*ghost] = self.last_at_once(*arrow);
         }
         let mut rows: Vec<(usize, Row)> = place.into_iter().zip(self.done).collect();
         rows.sort_by_key(|(place, _)| *place);
         rows.into_iter().map(|(_, row)| row).collect()
+    }
+
+    /// The last of the arrows that the same node sent at the same moment: what is said at once stays together.
+    fn last_at_once(&self, row: usize) -> usize {
+        let sent = |row: &Row| match row {
+            Row::Arrow(arrow) => Some((arrow.from, arrow.at)),
+            _ => None,
+        };
+        let this = self.done.get(row).and_then(sent);
+        let behind = self.done.iter().skip(row + 1);
+        let others = behind.take_while(|next| this.is_some() && sent(next) == this);
+        row + others.count()
     }
 
     /// What was due before `event` and never came.

@@ -11,7 +11,7 @@ use super::{EXITS, Exit, Failure, exit, print, selection::Suites};
 use crate::{
     node::deviation::{self, Deviation},
     report::Outcome,
-    spec::{Basis, Requirement},
+    spec::{Basis, Requirement, Strength},
     suite::{Instance, Scenario, Suite, nearest},
 };
 
@@ -202,10 +202,13 @@ fn deviation(suite: &Suite, name: &str) -> Option<String> {
         .collect();
     row(&mut text, "killed by", killing.join("\n"));
     let seen_by = killing.first().map_or(String::new(), |id| format!(" {id}"));
+    // A recommendation that is broken fails only where that is asked for.
+    let is_advice = broken.is_some_and(|row| row.requirement.strength != Strength::Must);
+    let strict = if is_advice { " --strict" } else { "" };
     row(
         &mut text,
         "see it",
-        format!("peerproof run{seen_by} --deviation {name}"),
+        format!("peerproof run{seen_by} --deviation {name}{strict}"),
     );
     Some(text)
 }

@@ -132,6 +132,23 @@ fn a_provisional_answer_that_came_too_late_is_red() {
     assert_eq!(result.findings.len(), red.len());
 }
 
+/// An ACK of another number is no ACK to the 200: it is red, and both numbers are told.
+#[test]
+fn an_ack_of_another_number_is_red() {
+    let (result, ladder) = failed(
+        "registered/step-3-piece-request/acknowledges-and-ends-each-session",
+        "ue-acknowledges-another-number",
+    );
+    assert_eq!("CSeq 2 ACK, not 1 ACK", result.findings[0].actual);
+    let red = red_arrows(&ladder);
+    assert!(red.len() >= 3, "{red:?}");
+    assert!(red.iter().all(|row| row == "ue-a → p-cscf: ACK"), "{red:?}");
+    let nothing = "ue-acknowledges-nothing";
+    let (result, _) = failed(&result.scenario, nothing);
+    let mut actual = result.findings.iter().map(|finding| &finding.actual);
+    assert!(actual.any(|actual| actual.starts_with("none to event ")));
+}
+
 /// Answers that are wrong in the same way are all red.
 #[test]
 fn each_of_several_answers_that_are_wrong_alike_is_red() {

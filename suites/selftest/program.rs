@@ -826,6 +826,40 @@ fn every_word_of_ours_is_explained() {
     }
 }
 
+/// The command that shows a broken recommendation fails: without --strict it would pass.
+#[test]
+fn the_command_that_shows_a_rule_broken_fails() {
+    let ledger = fs::read_to_string("suites/requirements.toml").unwrap();
+    let should: Vec<&str> = ledger
+        .split("[[requirement]]")
+        .filter(|row| row.contains("\"should\""))
+        .filter_map(|row| row.split("id       = \"").nth(1)?.split('"').next())
+        .collect();
+    assert!(should.len() > 1, "{should:?}");
+    let listed = said(peerproof().args(["list", "--deviations"]).assert().code(0));
+    let advised = listed.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let name = words.next()?;
+        words.next().filter(|row| should.contains(row))?;
+        Some(name).filter(|_| line.contains("killed by"))
+    });
+    let folder = Folder::new("advised");
+    let mut shown = 0;
+    for name in advised {
+        let told = said(peerproof().args(["explain", name]).assert().code(0));
+        let command = told.split("see it").nth(1).unwrap().trim();
+        assert!(command.ends_with(" --strict"), "{command}");
+        let words = command.split_whitespace().skip(1);
+        let mut run = peerproof();
+        run.current_dir(folder.path())
+            .args(words)
+            .args(["--out", name]);
+        run.assert().code(1);
+        shown += 1;
+    }
+    assert!(shown > 1);
+}
+
 /// Every file below `folder`, by its path.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::{
     judge::{Case, Finding, evidence::Seen},
     spec::{RefPoint, Role},
+    time::At,
     trace::EventKind,
     wire::{
         frame::Party,
@@ -223,56 +224,88 @@ fn shown(value: Option<&str>) -> String {
 /// Each 2xx to INVITE is acknowledged by whoever got it. What the network did to the ACK is not its fault.
 fn finished(case: &Case<'_>) -> Vec<Finding> {
     let acknowledged = acknowledged(case);
+    let sendings = case.evidence.trace.sendings();
     let end = case
         .evidence
         .crossed
         .last()
         .map(|seen| seen.at)
         .unwrap_or_default();
+    let invited = invited(case);
     let mut looked_at = BTreeSet::new();
     let mut findings = Vec::new();
-    for (seen, message) in case.evidence.sip_on(RefPoint::Gm) {
-        let (Ok(call), Ok(cseq)) = (message.call_id(), message.cseq()) else {
-            continue;
-        };
-        let accepts = matches!(message.status(), Some(200..300)) && message.method() == "INVITE";
+    for (index, at, asked) in agreed(case) {
         // What is still on its way when the run ends is nobody's fault.
-        let is_recent = end.since(seen.at) <= std::time::Duration::from_secs(1);
-        if !accepts || seen.is_from_user(case.evidence) || is_recent {
+        let is_recent = end.since(at) <= std::time::Duration::from_secs(1);
+        if is_recent || acknowledged.contains_key(&asked) || !looked_at.insert(asked.clone()) {
             continue;
         }
-        let key = (seen.frame.to.clone(), call, cseq.number);
-        if acknowledged.contains(&key) || !looked_at.insert(key) {
-            continue;
-        }
-        let events = seen.index..seen.index + 1;
-        findings.extend(case.lapse(
-            &seen.frame.to,
-            "UE-011",
-            "an ACK for each 2xx",
-            "none",
-            events,
-        ));
+        // One that names no INVITE of this call was meant for this.
+        let (party, call, number) = &asked;
+        let stray = acknowledged.iter().find(|(ack, event)| {
+            let (by, of, _) = ack;
+            (by, of) == (party, call) && **event > index && !invited.contains(ack)
+        });
+        let (shown, actual) = match stray {
+            Some(((_, _, named), event)) => (*event, format!("CSeq {named} ACK, not {number} ACK")),
+            None => (index, format!("none to event {}", sendings[index])),
+        };
+        let expected = "an ACK for each 2xx";
+        findings.extend(case.lapse(party, "UE-011", expected, actual, shown..shown + 1));
     }
     findings
 }
 
-/// Who sent an ACK, in which call, for which request: as sent, whether it arrived or not.
-fn acknowledged(case: &Case<'_>) -> BTreeSet<(Party, String, u32)> {
-    let events = case.evidence.trace.events.iter();
-    events
-        .filter_map(|event| match &event.kind {
-            EventKind::Sent(frame) | EventKind::Received(frame) => Some(frame),
-            _ => None,
-        })
-        .filter(|frame| frame.on == RefPoint::Gm && frame.bytes.starts_with(b"ACK "))
-        .filter_map(|frame| {
-            let ack = Message::parse(frame.bytes.clone()).ok()?;
-            Some((
-                frame.from.clone(),
-                ack.call_id().ok()?,
-                ack.cseq().ok()?.number,
-            ))
+/// Who asked, in which call, by which request.
+type Asked = (Party, String, u32);
+
+/// Every INVITE on Gm.
+fn invited(case: &Case<'_>) -> BTreeSet<Asked> {
+    let requests = case.evidence.sip_on(RefPoint::Gm);
+    let invites = requests.filter(|(_, m)| m.is_request() && m.method() == "INVITE");
+    invites
+        .filter_map(|(seen, invite)| {
+            let number = invite.cseq().ok()?.number;
+            Some((seen.frame.from.clone(), invite.call_id().ok()?, number))
         })
         .collect()
+}
+
+/// Each 2xx to an INVITE of a user that reached it: where, when, and what it accepts.
+fn agreed(case: &Case<'_>) -> impl Iterator<Item = (usize, At, Asked)> {
+    case.evidence
+        .sip_on(RefPoint::Gm)
+        .filter_map(|(seen, message)| {
+            let accepts =
+                matches!(message.status(), Some(200..300)) && message.method() == "INVITE";
+            if !accepts || seen.is_from_user(case.evidence) {
+                return None;
+            }
+            let asked = (
+                seen.frame.to.clone(),
+                message.call_id().ok()?,
+                message.cseq().ok()?.number,
+            );
+            Some((seen.index, seen.at, asked))
+        })
+}
+
+/// The first ACK that was sent for each request, whether it arrived or not.
+fn acknowledged(case: &Case<'_>) -> BTreeMap<Asked, usize> {
+    let mut acknowledged = BTreeMap::new();
+    for (index, event) in case.evidence.trace.events.iter().enumerate() {
+        let (EventKind::Sent(frame) | EventKind::Received(frame)) = &event.kind else {
+            continue;
+        };
+        if frame.on != RefPoint::Gm || !frame.bytes.starts_with(b"ACK ") {
+            continue;
+        }
+        if let Ok(ack) = Message::parse(frame.bytes.clone())
+            && let (Ok(call), Ok(cseq)) = (ack.call_id(), ack.cseq())
+        {
+            let asked = (frame.from.clone(), call, cseq.number);
+            acknowledged.entry(asked).or_insert(index);
+        }
+    }
+    acknowledged
 }

@@ -50,6 +50,17 @@ pub enum Row {
     },
 }
 
+impl Row {
+    /// Whether a finding points at it.
+    pub fn is_failing(&self) -> bool {
+        match self {
+            Row::Arrow(arrow) => arrow.failing,
+            Row::Ghost(ghost) => ghost.failing,
+            Row::Band { .. } | Row::Remark { .. } => false,
+        }
+    }
+}
+
 /// What a band begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -225,15 +236,15 @@ impl Ladder {
         }
     }
 
+    /// How many rows are red.
+    pub fn failing(&self) -> usize {
+        self.rows.iter().filter(|row| row.is_failing()).count()
+    }
+
     /// At most `most` rows: what stands before and after the first failing arrow, or else the beginning.
     /// What is given is left out, unless it failed. With the lanes these rows need, and how many rows were
     /// left out before and after them.
     pub fn excerpt(&self, most: usize) -> (Ladder, usize, usize) {
-        let is_failing = |row: &Row| match row {
-            Row::Arrow(arrow) => arrow.failing,
-            Row::Ghost(ghost) => ghost.failing,
-            Row::Band { .. } | Row::Remark { .. } => false,
-        };
         let is_own = |row: &Row| {
             matches!(
                 row,
@@ -244,7 +255,7 @@ impl Ladder {
             )
         };
         let own = self.rows.iter().position(is_own).unwrap_or(0);
-        let middle = self.rows.iter().position(is_failing).unwrap_or(own);
+        let middle = self.rows.iter().position(Row::is_failing).unwrap_or(own);
         let first = middle
             .saturating_sub(most.saturating_mul(2) / 3)
             .min(self.rows.len().saturating_sub(most))

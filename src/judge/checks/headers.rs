@@ -42,7 +42,7 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
                 report(
                     "ICSCF-010",
                     "no Record-Route of the I-CSCF".into(),
-                    "its own URI".into(),
+                    written(message, "Record-Route"),
                 );
             }
             (true, Some(_), RefPoint::Gm) if seen.is_from_user(case.evidence) => {
@@ -50,7 +50,7 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
                     report(
                         "UE-003",
                         "no P-Asserted-Identity from a user".into(),
-                        "one".into(),
+                        written(message, "P-Asserted-Identity"),
                     );
                 }
                 let needs_access = !matches!(message.method(), "ACK" | "CANCEL" | "REGISTER");
@@ -146,6 +146,17 @@ impl Before {
     }
 }
 
+/// A header as it stands there: `P-Served-User: <sip:a@b>`.
+fn written(message: &Message, name: &str) -> String {
+    format!("{name}: {}", message.values(name).join(", "))
+}
+
+/// The topmost of its values.
+fn top(message: &Message, name: &str) -> String {
+    let values = message.values(name);
+    values.into_iter().next().unwrap_or_default()
+}
+
 /// The branch of a Via, counted from the topmost, which is 0.
 fn branch(message: &Message, place: usize) -> Option<String> {
     let via = message.values("Via").into_iter().nth(place)?;
@@ -172,7 +183,7 @@ fn leaving_the_p_cscf(
         report(
             "PCSCF-002",
             "its own URI taken off Route".into(),
-            "still on top".into(),
+            format!("{} still on top", top(message, "Route")),
         );
     }
     let initial = message.to().is_ok_and(|to| to.tag().is_none());
@@ -186,7 +197,7 @@ fn leaving_the_p_cscf(
         report(
             "PCSCF-004",
             "P-Preferred-Identity removed".into(),
-            "still there".into(),
+            written(message, "P-Preferred-Identity"),
         );
     }
     asserting(message, before, report);
@@ -211,7 +222,8 @@ fn leaving_the_p_cscf(
     }
     for name in ["Security-Verify", "Security-Client"] {
         if message.has(name) {
-            report("PCSCF-010", format!("{name} removed"), "still there".into());
+            let expected = format!("{name} removed");
+            report("PCSCF-010", expected, written(message, name));
         }
     }
 }
@@ -292,7 +304,7 @@ fn toward_the_user(message: &Message, report: &mut dyn FnMut(&'static str, Strin
             report(
                 "PCSCF-011",
                 format!("no {name} toward a user"),
-                "one".into(),
+                written(message, name),
             );
         }
     }
@@ -320,7 +332,7 @@ fn leaving_the_s_cscf(
         report(
             "SCSCF-020",
             "no P-Access-Network-Info toward another user".into(),
-            "one".into(),
+            written(message, "P-Access-Network-Info"),
         );
     }
     let initial = message.to().is_ok_and(|to| to.tag().is_none());
@@ -341,7 +353,11 @@ fn leaving_the_s_cscf(
             "P-Served-User toward the AS".into(),
             "none".into(),
         ),
-        (RefPoint::Mw, true) => report("SCSCF-005", "no P-Served-User on Mw".into(), "one".into()),
+        (RefPoint::Mw, true) => report(
+            "SCSCF-005",
+            "no P-Served-User on Mw".into(),
+            written(message, "P-Served-User"),
+        ),
         _ => {}
     }
     if forms_a_dialog(message) && !names_host(message, "Record-Route", &own) {
@@ -355,7 +371,7 @@ fn leaving_the_s_cscf(
         report(
             "SCSCF-009",
             "P-Preferred-Service taken off".into(),
-            "still there".into(),
+            written(message, "P-Preferred-Service"),
         );
     }
     if to_a_user && !message.has("P-Called-Party-ID") {

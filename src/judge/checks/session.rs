@@ -119,12 +119,13 @@ fn offered(offer: &Session, report: Report<'_>) {
             );
             continue;
         };
-        if selector.is_empty() || media.file_transfer_id().is_none() {
-            report(
-                "UE-004",
-                "a selector and a file-transfer-id",
-                "one is missing".into(),
-            );
+        let lacks = match (selector.is_empty(), media.file_transfer_id()) {
+            (true, _) => Some("an empty file-selector"),
+            (false, None) => Some("no file-transfer-id"),
+            (false, Some(_)) => None,
+        };
+        if let Some(lacks) = lacks {
+            report("UE-004", "a selector and a file-transfer-id", lacks.into());
         }
         if media.direction() != Direction::RecvOnly {
             report(
@@ -133,12 +134,14 @@ fn offered(offer: &Session, report: Report<'_>) {
                 media.direction().word().into(),
             );
         }
-        if media.path().map_or(true, |path| path.is_empty()) || media.accept_types().is_empty() {
-            report(
-                "UE-005",
-                "an MSRP path and accept-types",
-                "one is missing".into(),
-            );
+        let has_path = media.path().is_ok_and(|path| !path.is_empty());
+        let lacks = match (has_path, media.accept_types().is_empty()) {
+            (false, _) => Some("no path that can be read"),
+            (true, true) => Some("no accept-types"),
+            (true, false) => None,
+        };
+        if let Some(lacks) = lacks {
+            report("UE-005", "an MSRP path and accept-types", lacks.into());
         }
     }
 }

@@ -165,7 +165,8 @@ impl<'a> Pages<'a> {
                 number(rows, "row")
             ),
         };
-        let mut text = seen(&ladder, &target);
+        let elsewhere = whole.failing().saturating_sub(ladder.failing());
+        let mut text = seen(&ladder, elsewhere, &target);
         text.push_str(&left_out(before, "before"));
         text.push_str(&picture::draw(
             &ladder,
@@ -311,7 +312,8 @@ fn told(ladder: &Ladder) -> BTreeSet<usize> {
 }
 
 /// What is red in the ladder, in words: a narrow screen shows no whole ladder.
-fn seen(ladder: &Ladder, target: &dyn Fn(usize) -> Option<String>) -> String {
+/// `elsewhere`: how many more rows are red in what is left out.
+fn seen(ladder: &Ladder, elsewhere: usize, target: &dyn Fn(usize) -> Option<String>) -> String {
     let lane = |lane: usize| escape(&ladder.lanes[lane]);
     // What was expected instead of a message stands right behind that.
     let is_instead = |place: usize, ghost: &Ghost| match place.checked_sub(1) {
@@ -359,6 +361,10 @@ fn seen(ladder: &Ladder, target: &dyn Fn(usize) -> Option<String>) -> String {
     let more = match failing.len().saturating_sub(SEEN) {
         0 => String::new(),
         more => format!("; and {more} more"),
+    };
+    let more = match elsewhere {
+        0 => more,
+        elsewhere => format!("{more}; and {elsewhere} more in rows that are left out"),
     };
     let shown = &failing[..failing.len().min(SEEN)];
     format!(

@@ -14,6 +14,10 @@ pub fn draw(ladder: &Ladder, title: &str, link: &dyn Fn(usize) -> Option<String>
         "<div class=\"ladder\" role=\"group\" tabindex=\"0\" aria-label=\"{}\">\n",
         escape(title)
     );
+    if let Some(left) = plan.leftmost_of_what_fails(ladder) {
+        // A narrow page shows this part first.
+        let _ = writeln!(text, "<i class=\"here\" style=\"left:{left}px\"></i>");
+    }
     for rows in ladder.rows.chunks(STRIP) {
         text.push_str(&plan.strip(ladder, rows, link));
     }
@@ -54,6 +58,16 @@ impl Plan {
             lanes_end,
             width: lanes_end + RIGHT,
         }
+    }
+
+    /// A little left of where the first row that fails begins.
+    fn leftmost_of_what_fails(&self, ladder: &Ladder) -> Option<usize> {
+        let lane = ladder.rows.iter().find_map(|row| match row {
+            Row::Arrow(arrow) if arrow.failing => Some(arrow.from.min(arrow.to)),
+            Row::Ghost(ghost) if ghost.failing => ghost.from.into_iter().chain(ghost.to).min(),
+            _ => None,
+        })?;
+        Some(self.lane(lane).saturating_sub(self.first))
     }
 
     fn lane(&self, lane: usize) -> usize {
@@ -377,6 +391,6 @@ const SHAFT: usize = 19;
 const FLOW: usize = 36;
 const STUB: usize = 48;
 const RIGHT: usize = 216;
-const COMFORT: usize = 900;
+const COMFORT: usize = 870;
 const MOST: usize = 170;
-const WIDEST: usize = 900;
+const WIDEST: usize = 870;

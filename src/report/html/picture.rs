@@ -167,7 +167,8 @@ impl Plan {
             inside.push_str(&self.alarm(top));
         }
         inside.push_str(&self.shaft(a, b, y, arrow.lost));
-        inside.push_str(&self.words(&label(arrow), a, b, top));
+        let first = self.first_of_words(arrow.failing);
+        inside.push_str(&self.words(&label(arrow), a, b, top, first));
         let spoken = format!(
             "event {}, {} to {} on {}: {}{}{}",
             arrow.event,
@@ -213,7 +214,8 @@ impl Plan {
             inside.push_str(&self.alarm(top));
         }
         inside.push_str(&self.shaft(a, b, top + SHAFT, false));
-        inside.push_str(&self.words(&ghost_label(ghost), a, b, top));
+        let first = self.first_of_words(ghost.failing);
+        inside.push_str(&self.words(&ghost_label(ghost), a, b, top, first));
         let on = ghost.on.map(|on| on.to_string()).unwrap_or_default();
         format!(
             "<g class=\"{class}\"><title>expected, and never came: {}</title>{inside}</g>\n",
@@ -254,19 +256,22 @@ impl Plan {
         )
     }
 
+    /// Where words may begin: right of the cross, if there is one.
+    fn first_of_words(&self, failing: bool) -> usize {
+        FLOW + if failing { CROSS } else { 2 }
+    }
+
     /// What stands on an arrow: above its middle, within the lanes' part; it may be longer than the arrow.
-    fn words(&self, text: &str, a: usize, b: usize, top: usize) -> String {
-        let shown = fitting(text, self.lanes_end - FLOW - 12);
+    fn words(&self, text: &str, a: usize, b: usize, top: usize, first: usize) -> String {
+        let shown = fitting(text, self.lanes_end - first - 10);
         let half = width(&shown) / 2;
         let middle = match a == b {
             true => a + 20 + half,
             false => a.midpoint(b),
         };
         let x = middle.clamp(
-            FLOW + half + 2,
-            (self.lanes_end - 2)
-                .saturating_sub(half)
-                .max(FLOW + half + 2),
+            first + half,
+            (self.lanes_end - 2).saturating_sub(half).max(first + half),
         );
         format!(
             "<text class=\"label\" x=\"{x}\" y=\"{}\">{}</text>",
@@ -386,9 +391,10 @@ const LABEL: usize = 13;
 const MIDDLE: usize = 18;
 const SHAFT: usize = 19;
 
-/// Widths: of the steps of the call flow, of what stands at the right, of lanes that are not pressed, of one gap
+/// Widths: of the steps of the call flow, of a cross with what is left of it, of what stands at the right, of lanes that are not pressed, of one gap
 /// at most, and of labels that lanes make room for.
 const FLOW: usize = 36;
+const CROSS: usize = 20;
 const STUB: usize = 48;
 const RIGHT: usize = 216;
 const COMFORT: usize = 870;

@@ -60,12 +60,18 @@ impl Notes {
 /// Of an unknown key all that are known are told, however many there are.
 const KEY: &str = "key";
 
-/// Parses a whole file; syntax errors are noted and what could be read is returned.
+/// Parses a whole file. Of syntax errors the first is noted: what a parser finds behind it follows from it.
 pub(crate) fn parse(notes: &Notes, text: &str, read: impl FnOnce(Table<'_>)) {
     let (root, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
+    if let Some(error) = errors.first() {
         let span = error.span().unwrap_or(0..0);
-        notes.note(span, error.message().replace('\n', ", "), "");
+        let message = error.message().replace('\n', ", ");
+        let is_open = ["inline table", "array", "comma"];
+        let hint = match is_open.iter().any(|word| message.contains(word)) {
+            true => "perhaps a bracket before it was left open; the file was not read beyond this",
+            false => "the file was not read beyond this",
+        };
+        notes.note(span, message, hint);
     }
     if errors.is_empty() {
         let span = root.span();

@@ -517,6 +517,16 @@ fn broken_toml_is_told_with_its_place() {
     assert!(line.starts_with("1:"), "{line}");
 }
 
+/// Whatever a parser makes of the lines behind it is the same mistake.
+#[test]
+fn a_bracket_that_is_left_open_is_one_mistake() {
+    let text = scenario("", &format!("{STEPS}{STEPS}{STEPS}"));
+    let open = text.replacen(" }", "", 1);
+    assert_ne!(text, open);
+    let said = message(&open);
+    assert!(said.contains("a bracket before it"), "{said}");
+}
+
 #[test]
 fn a_missing_key_is_told() {
     let text = scenario("", STEPS).replace("purpose = \"It asks.\"\n", "");

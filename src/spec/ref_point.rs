@@ -1,6 +1,6 @@
 //! Where nodes speak to each other, and in which wire format.
 
-use super::words;
+use super::{Role, words};
 
 words! {
     /// A reference point. Gm, Mw, ISC, Cx and Ut are those of TS 23.228; Dedicated is the "dedicated
@@ -23,6 +23,26 @@ words! {
         Cdn = "Cdn",
         /// Pieces: MSRP or HTTP.
         Data = "Data",
+    }
+}
+
+impl RefPoint {
+    /// Who can ever speak there: the two ends that TS 23.228 and TR 23.844 6.2 give it. Servers of the CDN that are
+    /// IMS users are at Gm as UEs are.
+    pub const fn speakers(self) -> &'static [Role] {
+        use Role::{
+            Controller, EdgeServer, Hss, ICscf, OriginServer, PCscf, SCscf, Tracker, Ue, UserPeer,
+        };
+        match self {
+            RefPoint::Gm => &[Ue, UserPeer, EdgeServer, OriginServer, Controller, PCscf],
+            RefPoint::Mw => &[PCscf, ICscf, SCscf],
+            RefPoint::Isc => &[SCscf, ICscf, Tracker],
+            RefPoint::Cx => &[ICscf, SCscf, Hss],
+            RefPoint::Ut => &[Ue, UserPeer, Tracker],
+            RefPoint::Dedicated => &[EdgeServer, OriginServer, Controller, Tracker],
+            RefPoint::Cdn => &[Controller, EdgeServer, OriginServer],
+            RefPoint::Data => &[Ue, UserPeer, EdgeServer, OriginServer, Controller],
+        }
     }
 }
 

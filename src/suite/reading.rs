@@ -630,6 +630,7 @@ impl Scene<'_> {
 
     fn expect(&mut self, table: Table<'_>) -> Option<Expect> {
         let pattern = self.pattern(&table);
+        self.speaks_there(&table, &pattern);
         let within = table.get("within").map(|v| v.duration());
         let times = table.get("times").map(|v| read_times(&v));
         let after = table.get("after").and_then(|v| self.capture(&v));
@@ -658,6 +659,38 @@ impl Scene<'_> {
             after,
             requirement,
         })
+    }
+
+    /// Whom something is expected from can speak where it is expected; a script says anything anywhere.
+    fn speaks_there(&self, table: &Table<'_>, pattern: &Pattern) {
+        let Some(on) = table.get("on").filter(|_| !pattern.on.is_empty()) else {
+            return;
+        };
+        let role = |name: &String| {
+            let mut nodes = self
+                .topologies
+                .iter()
+                .filter_map(|topology| topology.node(name));
+            nodes.next().map(|node| node.role)
+        };
+        let own = pattern
+            .from
+            .iter()
+            .filter(|name| !self.script.contains(name));
+        for (name, role) in own.filter_map(|name| Some((name, role(name)?))) {
+            let speaks = |on: &&RefPoint| on.speakers().contains(&role);
+            if !pattern.on.iter().any(|on| speaks(&on)) {
+                let where_to: Vec<_> = RefPoint::ALL
+                    .iter()
+                    .filter(speaks)
+                    .map(|on| on.word())
+                    .collect();
+                let known = where_to.join(" or ");
+                on.note(format!(
+                    "\"{name}\" ({role}) never speaks there, expected {known}"
+                ));
+            }
+        }
     }
 
     fn outcome(&self, value: &Value<'_>) -> Option<Outcome> {

@@ -109,6 +109,18 @@ fn unknown_reference_points_are_refused() {
     );
 }
 
+/// What nobody could ever meet is found before it is laid to somebody.
+#[test]
+fn what_is_expected_where_its_sender_never_speaks_is_refused() {
+    let steps = STEPS.replacen("on = \"Gm\"", "on = \"Mw\"", 1);
+    assert_eq!(
+        "\"ue-a\" (ue) never speaks there, expected Gm or Ut or Data",
+        message(&scenario("", &steps))
+    );
+    let either = STEPS.replacen("on = \"Gm\"", "on = [\"Gm\", \"Mw\"]", 1);
+    assert!(read(&scenario("", &either)).is_ok());
+}
+
 #[test]
 fn unknown_nodes_are_refused() {
     let text = scenario("", &STEPS.replace("\"p-cscf\"", "\"p-csfc\""));

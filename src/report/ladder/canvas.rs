@@ -72,6 +72,9 @@ const TIGHT_TAIL: usize = 2;
 const NARROW: usize = 8;
 const NARROWEST: usize = 3;
 
+/// Below this, the name of a message is enough.
+const TIGHT_LABEL: usize = 8;
+
 /// Columns between two lanes where there is room.
 const COMFORT: usize = 12;
 
@@ -172,7 +175,7 @@ impl<'a> Canvas<'a> {
         line[if a < b { right - 1 } else { left + 1 }] = head;
         // Two dashes before a label and one after; where it is tight, none. The head takes a column.
         let room = right - left - 2;
-        let label = self.shortened(label, room);
+        let label = self.shortened(&label, room);
         let is_tight = label.chars().count() + 2 > room;
         let first = match (is_tight, a < b) {
             (true, true) => left + 1,
@@ -198,8 +201,9 @@ impl<'a> Canvas<'a> {
                 };
                 line[end] = head;
                 // Where it is tight, the line alone has to do.
-                if let Some(room) = (right - left).checked_sub(6) {
-                    write_over(&mut line, left + 3, &self.cut(&label, room + 1));
+                if let Some(room) = (right - left).checked_sub(5) {
+                    let label = self.cut(&self.shortened(&label, room), room);
+                    write_over(&mut line, left + 3, &label);
                 }
             }
             // One party may be one of several: the line begins or ends in the open, on the right if there is room.
@@ -310,11 +314,21 @@ impl<'a> Canvas<'a> {
         before.min(behind)
     }
 
-    /// Without what stands in brackets, where that does not fit: `200 (INVITE)` says enough as `200`.
-    fn shortened(&self, label: String, room: usize) -> String {
-        match label.split_once(" (") {
-            Some((head, _)) if label.chars().count() > room => head.to_owned(),
-            _ => label,
+    /// Without what is said beside the name of the message, where that does not fit: `200 (INVITE)` says enough as
+    /// `200`, and where it is very tight so does `POST` for `POST /ppstp`.
+    fn shortened(&self, label: &str, room: usize) -> String {
+        let fits = |text: &str| text.chars().count() <= room;
+        let ends: &[&str] = match room < TIGHT_LABEL {
+            true => &[" (", " with ", " from ", " to ", ", ", " /"],
+            false => &[" (", " with ", " from ", " to "],
+        };
+        let heads = ends.iter().filter_map(|end| Some(label.split_once(end)?.0));
+        let longest = heads
+            .filter(|head| fits(head))
+            .max_by_key(|head| head.len());
+        match longest {
+            Some(head) if !fits(label) => head.to_owned(),
+            _ => label.to_owned(),
         }
     }
 
@@ -379,8 +393,10 @@ fn widths(ladder: &Ladder, room: usize) -> Vec<usize> {
     let needs = || ladder.rows.iter().filter_map(need);
     let widest = WIDEST.max(WIDEST_OF_ALL / names.len().max(1));
     let mut least = names.clone();
+    let mut failing = vec![0; names.len()];
     for need in needs().filter(|need| need.failing) {
         need.fill(&mut least, WIDEST_OF_ALL);
+        need.fill(&mut failing, WIDEST_OF_ALL);
     }
     let mut most: Vec<usize> = least.iter().map(|width| (*width).max(COMFORT)).collect();
     for need in needs() {
@@ -403,9 +419,19 @@ fn widths(ladder: &Ladder, room: usize) -> Vec<usize> {
         let mut levels = (NARROWEST..=top).rev().map(at);
         levels.find(|widths| widths.iter().sum::<usize>() <= room)
     };
-    fitting(&fair)
+    let mut widths = fitting(&fair)
         .or_else(|| fitting(&tight))
-        .unwrap_or_else(|| vec![NARROWEST; names.len()])
+        .unwrap_or_else(|| vec![NARROWEST; names.len()]);
+    // What is left over is for whoever wants more, what fails first.
+    let mut rest = room.saturating_sub(widths.iter().sum());
+    for wanted in [&failing, &least, &most] {
+        for (width, wanted) in widths.iter_mut().zip(wanted) {
+            let more = wanted.saturating_sub(*width).min(rest);
+            *width += more;
+            rest -= more;
+        }
+    }
+    widths
 }
 
 /// What a row wants between two lanes.
@@ -467,4 +493,96 @@ fn finish(line: Vec<char>, right: String) -> String {
     let mut line = format!("{line}{right}").trim_end().to_owned();
     line.push('\n');
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{report::ladder::Part, spec::RefPoint};
+
+    fn any_row(lanes: usize) -> impl Strategy<Value = Row> {
+        let lane = move || 0..lanes;
+        let arrow = (
+            lane(),
+            lane(),
+            ".{0,40}",
+            1usize..300,
+            any::<(bool, bool)>(),
+        )
+            .prop_map(|(from, to, label, times, (lost, failing))| {
+                Row::Arrow(Arrow {
+                    at: At::from_nanos(1_234_567_000_000),
+                    event: 123,
+                    from,
+                    to,
+                    on: RefPoint::Dedicated,
+                    label,
+                    times,
+                    lost,
+                    failing,
+                    step: None,
+                })
+            });
+        let ends = (proptest::option::of(lane()), lane(), any::<bool>());
+        let ghost =
+            (ends, ".{0,80}", any::<bool>()).prop_map(|((one, other, turned), label, failing)| {
+                let (from, to) = match turned {
+                    true => (one, Some(other)),
+                    false => (Some(other), one),
+                };
+                Row::Ghost(Ghost {
+                    before: 1,
+                    from,
+                    to,
+                    on: Some(RefPoint::Gm),
+                    label,
+                    due: Some(At::from_nanos(1_234_567_000_000)),
+                    failing,
+                })
+            });
+        let remark = (lane(), ".{0,80}").prop_map(|(lane, text)| Row::Remark {
+            at: At::ZERO,
+            event: 7,
+            lane,
+            text,
+        });
+        let band = ".{0,90}".prop_map(|text| Row::Band {
+            at: At::ZERO,
+            text,
+            part: Part::Scenario,
+        });
+        prop_oneof![arrow, ghost, remark, band]
+    }
+
+    fn any_ladder() -> impl Strategy<Value = Ladder> {
+        let lanes = proptest::collection::vec("[a-z0-9-]{1,16}", 1..=15);
+        lanes.prop_flat_map(|lanes| {
+            let rows = proptest::collection::vec(any_row(lanes.len()), 0..12);
+            rows.prop_map(move |rows| Ladder {
+                lanes: lanes.clone(),
+                rows,
+            })
+        })
+    }
+
+    proptest! {
+        /// Whatever is drawn fits the columns there are, if they are enough for so many lanes at all.
+        #[test]
+        fn no_row_is_wider_than_it_may_be(
+            ladder in any_ladder(),
+            width in 1usize..220,
+            ascii in any::<bool>(),
+        ) {
+            let charset = if ascii { Charset::Ascii } else { Charset::Unicode };
+            let text = ladder.text(Look { width, charset });
+            prop_assert_eq!(1 + ladder.rows.len(), text.lines().count());
+            if width >= 90 {
+                for line in text.lines() {
+                    prop_assert!(line.chars().count() <= width, "{line}");
+                }
+            }
+        }
+    }
 }

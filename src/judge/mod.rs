@@ -293,7 +293,15 @@ fn drop_consequences(findings: &mut Vec<Finding>, rigour: Rigour) {
         let mut place = 0;
         findings.retain(|finding| {
             place += 1;
-            place <= root + 1 || finding.blame != Blame::Reference
+            // What nobody is blamed for because a reference was led off the way follows from it as well.
+            let is_of_others = match finding.blame {
+                Blame::Reference => true,
+                Blame::Harness => {
+                    finding.node.is_none() && finding.verdict == Verdict::Inconclusive
+                }
+                Blame::Sut | Blame::Network => false,
+            };
+            place <= root + 1 || !is_of_others
         });
     }
 }

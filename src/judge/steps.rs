@@ -67,8 +67,8 @@ impl Followed {
                     .nearest
                     .as_ref()
                     .and_then(|near| lacks(pattern, near)),
-                is_wrong: instead(step, outcome).is_some(),
-                before: self.belongs_before(trace, step, outcome, expect),
+                is_wrong: self.instead(trace, expect, outcome).is_some(),
+                before: self.belongs_before(trace, outcome, expect),
                 due: outcome.due,
             })
         });
@@ -77,23 +77,22 @@ impl Followed {
 
     /// The message that came instead; else where it was due: what is due at once, behind the last that was said to or
     /// by whom it was due from, and before what the steps have behind it; what a timer brings, where its time was over.
-    fn belongs_before(
-        &self,
-        trace: &Trace,
-        step: &Step,
-        outcome: &StepOutcome,
-        expect: &Expect,
-    ) -> usize {
-        if let Some(event) = instead(step, outcome) {
+    fn belongs_before(&self, trace: &Trace, outcome: &StepOutcome, expect: &Expect) -> usize {
+        if let Some(event) = self.instead(trace, expect, outcome) {
             return event;
         }
         let end = trace.events.len();
         let Some((since, due)) = outcome.since.zip(outcome.due) else {
             return end;
         };
+        // A series goes on where it broke off: after the time that was between the last two, doubled as timers may do.
+        let due = match next_of_series(trace, expect, outcome) {
+            Some(next) => due.min(next),
+            None => due,
+        };
         let is_late = |event: &Event| event.at > due;
         let over = trace.events.iter().position(is_late).unwrap_or(end);
-        if expect.within >= BY_A_TIMER {
+        if expect.within >= BY_A_TIMER || !outcome.met.is_empty() {
             return over;
         }
         let pattern = &expect.pattern;
@@ -120,6 +119,54 @@ impl Followed {
         let place = last.map_or(over, behind);
         self.next_met(trace, outcome, expect, since)
             .map_or(place, |next| place.min(next))
+    }
+
+    /// The message that came in the place of what was due: one of its kind, or a refusal to hand on what was asked for.
+    /// Where it is due from one of several, the blame rests on who came nearest to it or refused what needs it, so that
+    /// is what there is to see.
+    fn instead(&self, trace: &Trace, expect: &Expect, outcome: &StepOutcome) -> Option<usize> {
+        let near = outcome.nearest.as_ref();
+        let wrong = near.filter(|near| near.is_wrong()).map(|near| near.event);
+        let refusal = || {
+            let mut refusals = outcome.refusals.iter().copied();
+            refusals.find(|event| self.refuses_what_is_due(trace, expect, *event))
+        };
+        let from = &expect.pattern.from;
+        let of_several = || {
+            let alike = near
+                .filter(|near| near.fit == Fit::Alike)
+                .map(|near| near.event);
+            let is_among = |frame: &Frame| from.iter().any(|name| frame.from.is(name));
+            let since = outcome.since?;
+            let refused = trace.events.iter().position(|event| {
+                let frame = event.frame().filter(|frame| is_among(frame));
+                event.at >= since && frame.is_some_and(is_http_refusal)
+            });
+            alike.or(refused)
+        };
+        wrong
+            .or_else(refusal)
+            .or_else(|| of_several().filter(|_| from.len() > 1))
+    }
+
+    /// Whether an answer is to a request that ought to have been handed on as the one that is due.
+    fn refuses_what_is_due(&self, trace: &Trace, expect: &Expect, answer: usize) -> bool {
+        let Some(refusal) = trace.events.get(answer).and_then(Event::frame) else {
+            return false;
+        };
+        let told = |frame: &Frame| {
+            let view = View::new(frame);
+            let one = |key| view.get(Layer::Sip, key)?.into_iter().next();
+            Some((one("call-id")?, one("cseq")?))
+        };
+        let this = told(refusal);
+        let mut before = trace.events[..answer].iter().filter_map(Event::frame);
+        before.any(|frame| {
+            frame.to == refusal.from
+                && this.is_some()
+                && told(frame) == this
+                && expect.pattern.fit(frame, &View::new(frame), &self.context) == Fit::Wrong
+        })
     }
 
     /// Where the first of the steps behind it that came all the same was sent: those up to the next stimulus.
@@ -214,15 +261,14 @@ fn only(names: &[String]) -> Option<String> {
     }
 }
 
-/// The message that came in the place of what was due: one of its kind, or a refusal to hand it on. Where it is due
-/// from one of several, the blame rests on who came nearest to it, so that is what there is to see.
-fn instead(step: &Step, outcome: &StepOutcome) -> Option<usize> {
-    let near = outcome.nearest.as_ref();
-    let wrong = near.filter(|near| near.is_wrong()).map(|near| near.event);
-    let nearest = near
-        .filter(|_| is_one_of_several(step))
-        .map(|near| near.event);
-    wrong.or(outcome.refusal).or(nearest)
+/// Whether an HTTP answer refuses what it was asked for; a challenge asks for it again.
+fn is_http_refusal(frame: &Frame) -> bool {
+    let status = View::new(frame)
+        .get(Layer::Http, "status")
+        .unwrap_or_default();
+    status
+        .iter()
+        .any(|s| s.as_str() >= "400" && s != "401" && s != "407")
 }
 
 /// What the nearest message has not, if that is not its kind.
@@ -236,6 +282,21 @@ fn lacks(pattern: &Pattern, near: &Near) -> Option<String> {
         .iter()
         .find(|field| field.name() == d.field)?;
     (!field.is_title()).then(|| format!("{} {}", d.field, d.expected))
+}
+
+/// When the next of several was due at the latest, if some came: they need not come at equal times.
+fn next_of_series(trace: &Trace, expect: &Expect, outcome: &StepOutcome) -> Option<At> {
+    let at = |event: &usize| trace.events.get(*event).map(|event| event.at);
+    match &outcome.met[..] {
+        [] => None,
+        [.., before, last] => Some(at(last)? + at(last)?.since(at(before)?) * 2),
+        [one] => {
+            let share = u32::try_from(expect.times.min)
+                .ok()
+                .filter(|times| *times > 0)?;
+            Some(at(one)? + expect.within / share)
+        }
+    }
 }
 
 /// From here on a window is a timer's, not a reaction's.
@@ -278,7 +339,7 @@ pub fn findings(
     // Where guests talk to each other unseen, nothing rests on what was not met.
     let root = followed.root().filter(|_| !is_blind);
     if let Some((step, outcome)) = root {
-        let finding = unmet(case, step, outcome);
+        let finding = unmet(case, followed, step, outcome);
         // From here on the run is another than the scenario's: what a reference does beside a guest follows
         // from that.
         findings.retain(|found| {
@@ -332,13 +393,27 @@ fn violation(case: &Case<'_>, step: &Step, outcome: &StepOutcome, event: usize) 
     })
 }
 
-fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
+fn unmet(case: &Case<'_>, followed: &Followed, step: &Step, outcome: &StepOutcome) -> Finding {
     let trace = case.evidence.trace;
-    let near = outcome.nearest.as_ref().map(|near| near.event);
-    let shown = instead(step, outcome)
-        .or(near)
-        .or(outcome.met.first().copied())
-        .unwrap_or(trace.events.len());
+    let instead = match &step.verb {
+        Verb::Expect(expect) => followed.instead(trace, expect, outcome),
+        _ => None,
+    };
+    // Of several nobody is pointed at for something else.
+    let near = outcome
+        .nearest
+        .as_ref()
+        .filter(|_| !is_one_of_several(step));
+    let shown = match outcome.state {
+        StepState::Late => met_by(step, outcome),
+        _ => instead
+            .or(near.map(|near| near.event))
+            .or(outcome.met.first().copied()),
+    };
+    let shown = shown.unwrap_or(trace.events.len());
+    let since = outcome
+        .since
+        .map_or(String::new(), |since| format!(", counted from {since}"));
     let actual = match (&outcome.nearest, outcome.state) {
         (_, StepState::Late) => {
             let took = outcome
@@ -352,21 +427,24 @@ fn unmet(case: &Case<'_>, step: &Step, outcome: &StepOutcome) -> Finding {
             });
             // Rounded up: what came just too late did not come in time.
             let took = took.unwrap_or_default().as_nanos().div_ceil(1_000_000);
-            format!("{late}after {took} ms")
+            format!("{late}after {took} ms{since}")
         }
         (_, StepState::Impossible) => match step.verb {
             Verb::Send(_) => "what came before has not in it what this is made of".to_owned(),
             _ => "it could not be made to".to_owned(),
         },
         (_, StepState::NotReached) => "the run ended before".to_owned(),
-        _ if !outcome.met.is_empty() => counted(trace, &outcome.met),
+        _ if !outcome.met.is_empty() => format!("{}{since}", counted(trace, &outcome.met)),
         (Some(near), _) if near.is_wrong() => differing(trace, near),
         (near, _) => {
-            let instead = instead(step, outcome).and_then(|event| trace.events.get(event)?.frame());
+            let instead = instead.and_then(|event| trace.events.get(event)?.frame());
             let alike = near.as_ref().filter(|near| near.fit == Fit::Alike);
             let instead = match (instead, alike) {
                 (Some(frame), _) => format!("; {}{}", hop(frame), View::new(frame).title()),
-                (None, Some(near)) => format!("; nearest: {}", differing(trace, near)),
+                (None, Some(near)) => {
+                    let number = trace.sendings()[near.event];
+                    format!("; nearest is event {number}, {}", differing(trace, near))
+                }
                 (None, None) => String::new(),
             };
             format!("nothing of the kind{instead}")
@@ -447,19 +525,52 @@ fn differing(trace: &Trace, near: &Near) -> String {
     let d = &near.difference;
     let frame = trace.events.get(near.event).and_then(Event::frame);
     let hop = frame.map(hop).unwrap_or_default();
+    // What is a test rather than a value reads badly behind "not"; lawful outcomes name their fields themselves.
+    let is_test = d.is_of_outcomes || TESTS.iter().any(|test| d.expected.starts_with(test));
+    let expected = match (is_test, d.actual.starts_with("no ") && !d.is_of_outcomes) {
+        (_, true) => format!("expected {} {}", d.field, d.expected),
+        (true, false) => format!("expected {}", d.expected),
+        (false, false) => format!("not {}", d.expected),
+    };
     match (d.field.as_str(), frame) {
         ("to", Some(frame)) => format!("{hop}{}, not to {}", View::new(frame).title(), d.expected),
-        _ if d.actual.starts_with("no ") => {
-            format!("{hop}{}, expected {} {}", d.actual, d.field, d.expected)
+        _ if d.actual.starts_with("no ") => format!("{hop}{}, {expected}", d.actual),
+        _ => format!(
+            "{hop}{} {}, {expected}",
+            d.field,
+            excerpt(&d.actual, &d.expected)
+        ),
+    }
+}
+
+/// A value that is too long to be read, as what of it matters: what it ought not to contain with a little around it,
+/// else its beginning and its length.
+fn excerpt(actual: &str, expected: &str) -> String {
+    let length = actual.chars().count();
+    if length <= LONGEST {
+        return actual.to_owned();
+    }
+    let unwanted = expected
+        .strip_prefix("not containing \"")
+        .and_then(|rest| rest.split('"').next())
+        .and_then(|unwanted| actual.split_once(unwanted).map(|around| (around, unwanted)));
+    match unwanted {
+        Some(((before, behind), unwanted)) => {
+            let before: Vec<char> = before.chars().rev().take(AROUND).collect();
+            let before: String = before.into_iter().rev().collect();
+            let behind: String = behind.chars().take(AROUND).collect();
+            format!("…{before}{unwanted}{behind}…")
         }
-        _ => {
-            // What is a test rather than a value reads badly behind "not".
-            let is_test = d.is_of_outcomes || TESTS.iter().any(|test| d.expected.starts_with(test));
-            let not = if is_test { "expected" } else { "not" };
-            format!("{hop}{} {}, {not} {}", d.field, d.actual, d.expected)
+        None => {
+            let first: String = actual.chars().take(LONGEST - AROUND).collect();
+            format!("{first}… ({length} characters)")
         }
     }
 }
+
+/// Characters of a value that are shown, and around what it ought not to contain.
+const LONGEST: usize = 160;
+const AROUND: usize = 40;
 
 /// `hss → s-cscf on Cx: `.
 fn hop(frame: &Frame) -> String {

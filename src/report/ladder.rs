@@ -16,7 +16,7 @@ use crate::{
     spec::{RefPoint, Role},
     time::At,
     trace::{EventKind, StepMark, Trace, Trouble},
-    wire::frame::{Frame, Party},
+    wire::frame::{Frame, LinkId, Party},
 };
 
 pub use ghosts::{Ghost, in_short};
@@ -385,35 +385,40 @@ const ORDER: &[Role] = &[
 #[derive(Default)]
 struct Openings {
     pending: BTreeMap<(String, RefPoint), Vec<String>>,
+    opened: BTreeSet<(String, LinkId)>,
     /// Whom the last event of a link was about, if it is known.
     ended: Option<String>,
 }
 
 impl Openings {
     fn see(&mut self, what: &EventKind) {
+        self.ended = None;
         match what {
             EventKind::Opening { node, on, to } => {
                 let key = (node.to_string(), *on);
                 self.pending.entry(key).or_default().push(to.to_string());
             }
+            // Those that others open are none of it.
             EventKind::Link {
                 node,
+                link,
                 on,
-                event:
-                    LinkEvent::Opened
-                    | LinkEvent::Refused
-                    | LinkEvent::TimedOut
-                    | LinkEvent::NotSecured { .. },
-                ..
-            } => {
+                event,
+            } if link.is_own() => {
+                let opens = matches!(event, LinkEvent::Opened);
+                let is_open = self.opened.contains(&(node.to_string(), *link));
+                if is_open || matches!(event, LinkEvent::Accepted { .. } | LinkEvent::Closed) {
+                    return;
+                }
+                if opens {
+                    self.opened.insert((node.to_string(), *link));
+                }
                 let pending = self.pending.entry((node.to_string(), *on)).or_default();
-                let are_one = pending.iter().all(|to| Some(to) == pending.first());
-                self.ended = match are_one {
-                    true => pending.pop(),
-                    false => None,
-                };
+                if pending.iter().all(|to| Some(to) == pending.first()) {
+                    self.ended = pending.pop();
+                }
             }
-            _ => self.ended = None,
+            _ => {}
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     spec::Format,
     time::At,
     trace::{Event, EventKind, StepMark},
-    wire::frame::Frame,
+    wire::frame::{Frame, Party},
 };
 
 /// Follows the steps of one instance through its events.
@@ -62,8 +62,8 @@ pub struct StepOutcome {
     pub outcome: Option<usize>,
     /// For an unmet `expect`: the message nearest to it.
     pub nearest: Option<Near>,
-    /// For one of a request: the answer by which who ought to have handed it on refused it.
-    pub refusal: Option<usize>,
+    /// For one of a request: the answers by which who ought to have handed it on may have refused it.
+    pub refusals: Vec<usize>,
 }
 
 /// How a step ended.
@@ -87,15 +87,22 @@ pub enum StepState {
     Void,
 }
 
-/// An answer on the way to the one that is due: provisional, or a challenge. If it is what is due itself, it is none.
-fn is_on_the_way(pattern: &Pattern, view: &View, lookup: &dyn Lookup) -> bool {
+/// How a message stands to what is due. An answer on the way to the one that is due, provisional or a challenge, is
+/// not in its place, if it is not what is due itself.
+fn fit(pattern: &Pattern, frame: &Frame, view: &View, lookup: &dyn Lookup) -> Fit {
+    let fit = pattern.fit(frame, view, lookup);
+    let mut tests = pattern.fields.iter().filter(|field| field.key == "status");
+    if fit != Fit::Wrong || tests.any(|field| field.holds(view, lookup)) {
+        return fit;
+    }
     let statuses = [Layer::Sip, Layer::Http]
         .into_iter()
         .filter_map(|layer| view.get(layer, "status"));
-    let mut statuses = statuses.flatten();
-    let is_early = statuses.any(|s| s.starts_with('1') || s == "401" || s == "407");
-    let mut tests = pattern.fields.iter().filter(|field| field.key == "status");
-    is_early && !tests.any(|field| field.holds(view, lookup))
+    match statuses.flatten().next().as_deref() {
+        Some("401" | "407") => Fit::Challenge,
+        Some(status) if status.starts_with('1') => Fit::Other,
+        _ => Fit::Wrong,
+    }
 }
 
 /// The message that comes nearest to an unmet expectation.
@@ -106,6 +113,8 @@ pub struct Near {
     pub fit: Fit,
     /// The others that differ in the same way, before it and behind it.
     pub likewise: Vec<usize>,
+    /// Who sent it to whom.
+    between: (Party, Party),
     is_answer: bool,
     /// It answers a chunk of data.
     is_of_a_chunk: bool,
@@ -124,22 +133,24 @@ impl Near {
 
     /// Whether it came in the place of what was due.
     pub fn is_wrong(&self) -> bool {
-        self.fit == Fit::Wrong
+        self.fit >= Fit::Challenge
+    }
+
+    /// Whether a message is the request again that it challenges.
+    fn is_taken_up_by(&self, frame: &Frame, view: &View) -> bool {
+        let is_back = (&frame.from, &frame.to) == (&self.between.1, &self.between.0);
+        let is_ack = || {
+            view.get(Layer::Sip, "method")
+                .is_some_and(|method| method == ["ACK"])
+        };
+        self.fit == Fit::Challenge && is_back && !view.is_answer() && !is_ack()
     }
 
     /// Whether both are wrong in the same way. Chunks that are answered alike are not alike, nor is what went to others.
     fn is_like(&self, other: &Near) -> bool {
-        let what = |near: &Near| {
-            (
-                near.difference.field.clone(),
-                near.difference.actual.clone(),
-            )
-        };
-        let are_wrong = self.is_wrong() && other.is_wrong();
-        are_wrong
-            && !self.is_of_a_chunk
-            && self.difference.field != "to"
-            && what(self) == what(other)
+        let are_wrong = self.fit == Fit::Wrong && other.fit == Fit::Wrong;
+        let field = &self.difference.field;
+        are_wrong && !self.is_of_a_chunk && field != "to" && *field == other.difference.field
     }
 
     /// Takes `other`, which is wrong in the same way, along.
@@ -192,10 +203,10 @@ struct State {
     broken: Vec<(usize, At)>,
     outcome: Option<usize>,
     nearest: Option<Near>,
-    refusal: Option<usize>,
+    refusals: Vec<usize>,
 }
 
-/// The most messages that are remembered to be wrong like the nearest one.
+/// The most messages that are remembered to be wrong like the nearest one, or to be refusals.
 const MOST_LIKEWISE: usize = 16;
 
 /// The most messages that are remembered to have broken one step: whoever floods is told of no more.
@@ -284,23 +295,27 @@ impl<'a> Follower<'a> {
         ends.chain(waiting).chain(closing).min()
     }
 
-    /// When the run ends, if nothing more happens that meets what is missing.
+    /// When the run ends, if nothing more happens that meets what is missing: when something is missing for good, and
+    /// whatever was to come before it had its time. Else what stands first would not be known to be missing, and what
+    /// follows from it would be charged.
     fn gives_up_at(&self) -> At {
-        let giving_up = self.open_expects().filter_map(|index| self.gives_up(index));
-        let limit = self.context.limit();
-        giving_up.min().map_or(limit, |at| at.min(limit))
+        let mut before = At::ZERO;
+        let mut ends = self.context.limit();
+        for index in self.open_expects() {
+            if let Some((at, over)) = self.gives_up(index).zip(self.window_end(index)) {
+                ends = ends.min(at.max(before));
+                before = before.max(over);
+            }
+        }
+        ends
     }
 
     /// Whether the run may end at `now`: all was met and the last window is over, or something is missing
     /// for good.
     pub fn is_finished(&self, now: At) -> bool {
         let impossible = |state: &State| matches!(state.mark, Some((_, _, StepMark::Impossible)));
-        now >= self.context.limit()
+        now >= self.gives_up_at()
             || self.states.iter().any(impossible)
-            || self
-                .open_expects()
-                .filter_map(|index| self.gives_up(index))
-                .any(|at| now >= at)
             || (self.all_met() && now >= self.last_window())
     }
 
@@ -386,7 +401,10 @@ impl<'a> Follower<'a> {
             due: self.window_end(index),
             outcome: state.outcome,
             nearest,
-            refusal: state.refusal.filter(|_| found == StepState::Unmet),
+            refusals: match found {
+                StepState::Unmet => state.refusals.clone(),
+                _ => Vec::new(),
+            },
         }
     }
 
@@ -409,6 +427,13 @@ impl<'a> Follower<'a> {
         let met = self.first_met(frame, &view);
         self.hold_to_nevers(event, at, frame, &view, met.is_some());
         self.remember_refusal(event, frame, &view);
+        for state in &mut self.states {
+            if let Some(near) = &state.nearest
+                && near.is_taken_up_by(frame, &view)
+            {
+                state.nearest = None;
+            }
+        }
         match met {
             Some((index, outcome)) => self.meet(index, event, at, outcome, view),
             None => {
@@ -510,7 +535,10 @@ impl<'a> Follower<'a> {
             })
             .collect();
         for index in refused {
-            self.states[index].refusal.get_or_insert(event);
+            let refusals = &mut self.states[index].refusals;
+            if refusals.len() < MOST_LIKEWISE {
+                refusals.push(event);
+            }
         }
     }
 
@@ -524,15 +552,13 @@ impl<'a> Follower<'a> {
                     Some(difference) => Some(difference),
                     None => no_outcome(expect, view, &values),
                 };
-                let fit = match is_on_the_way(&expect.pattern, view, &values) {
-                    true => Fit::Other,
-                    false => expect.pattern.fit(frame, view, &values),
-                };
+                let fit = fit(&expect.pattern, frame, view, &values);
                 let near = difference.map(|difference| Near {
                     event,
                     difference,
                     fit,
                     likewise: Vec::new(),
+                    between: (frame.from.clone(), frame.to.clone()),
                     is_answer: view.is_answer(),
                     is_of_a_chunk: view.is_answer() && frame.format == Format::Msrp,
                 });
@@ -540,16 +566,21 @@ impl<'a> Follower<'a> {
             }
         }
         for (index, mut near) in found {
+            let Verb::Expect(expect) = &self.steps[index].verb else {
+                continue;
+            };
+            // One answer is due to one request; another may be right for another.
+            let is_one = near.is_answer && expect.times.min < 2;
             let nearest = &mut self.states[index].nearest;
             match nearest {
                 None => *nearest = Some(near),
                 Some(known) if near.is_nearer(known) => {
-                    if near.is_like(known) {
+                    if !is_one && near.is_like(known) {
                         near.join(known.clone());
                     }
                     *known = near;
                 }
-                Some(known) if near.is_like(known) => known.join(near),
+                Some(known) if !is_one && near.is_like(known) => known.join(near),
                 Some(_) => {}
             }
         }
@@ -688,7 +719,7 @@ mod tests {
         spec::{RefPoint, Role},
         suite::{Files, Instance, Names, Suite},
         trace::{Cast, CastNode, Meta},
-        wire::frame::{Party, Security},
+        wire::frame::Security,
     };
 
     /// A scenario of these steps, followed; `sut` names the guest, if there is one.
@@ -910,12 +941,21 @@ mod tests {
     fn what_has_time_left_when_the_run_ends_is_not_missed() {
         let steps = r#"
             [[scenario.step]]
-            expect = { from = "ue-a", sip = { method = "PUBLISH" }, within = "50s" }
-            [[scenario.step]]
             expect = { from = "p-cscf", sip = { method = "INVITE" }, within = "2s" }
+            [[scenario.step]]
+            expect = { from = "ue-a", sip = { method = "PUBLISH" }, within = "50s" }
         "#;
         use StepState::{NotReached, Unmet};
-        assert_eq!([NotReached, Unmet], Scene::new(steps, "").states(&[])[..]);
+        assert_eq!([Unmet, NotReached], Scene::new(steps, "").states(&[])[..]);
+        // What stands first may be why what follows is missing, so it has its time.
+        let turned = steps
+            .replace("2s", "9s")
+            .replace("50s", "2s")
+            .replace("9s", "50s");
+        let scene = Scene::new(&turned, "");
+        assert_eq!([Unmet, Unmet], scene.states(&[])[..]);
+        let follower = scene.follow(&[]);
+        assert!(!follower.is_finished(ms(49_999)) && follower.is_finished(ms(50_000)));
         // At its limit the run ends whatever time is left.
         let steps = steps.replace("50s", "70s").replace("2s", "61s");
         assert_eq!([Unmet, Unmet], Scene::new(&steps, "").states(&[])[..]);

@@ -108,6 +108,8 @@ pub enum Fit {
     Other,
     /// A request of that name, but for something else: there may be nothing wrong with it.
     Alike,
+    /// A challenge in the place of an answer: right if the request comes again, else what came instead.
+    Challenge,
     /// Of the kind that was due, and in its place, whatever it says: a request of that name for the same, or an answer
     /// where one is due, to the same if it says to what; and of the exchange that is named.
     Wrong,
@@ -137,7 +139,12 @@ impl Pattern {
             "from-uri" => field.holds(view, lookup) || !view.was_handed_on(),
             _ => true,
         });
-        if !is_of_the_kind {
+        // PPSTP is spoken with the tracker, not where pieces travel.
+        let can_carry = |field: &FieldTest| {
+            field.layer.travels_by(frame.format)
+                && !(field.layer == Layer::Ppstp && frame.on == RefPoint::Data)
+        };
+        if !is_of_the_kind || !self.fields.iter().all(can_carry) {
             return Fit::Other;
         }
         let is_the_exchange =
@@ -246,7 +253,8 @@ impl Pattern {
             let values = view.get(field.layer, &field.key);
             let holds = values.as_ref().is_some_and(|v| field.test.holds(v, lookup));
             // A field that is there but differs is nearer than one that is not.
-            let almost = usize::from(values.as_ref().is_some_and(|v| !v.is_empty()));
+            let is_there = values.as_ref().is_some_and(|v| !v.is_empty());
+            let almost = usize::from(is_there || field.result_instead(view).is_some());
             let weight = if field.is_title() { 10 } else { 2 };
             tally.count(holds, weight, almost, || Difference {
                 score: 0,
@@ -280,15 +288,14 @@ impl FieldTest {
         match (self.key.as_str(), &self.test) {
             ("for", _) if has_status => format!("to {}", self.test),
             ("for", _) => format!("an answer to {}", self.test),
-            // RFC 7846 4.2: the words of response_type.
-            ("response", Test::Number(0)) => "PPSTP SUCCESSFUL".to_owned(),
-            ("response", Test::Number(1)) => "PPSTP FAILED".to_owned(),
+            ("response", Test::Number(0)) => format!("PPSTP {SUCCESSFUL}"),
+            ("response", Test::Number(1)) => format!("PPSTP {FAILED}"),
             ("response", _) => format!("PPSTP response {}", self.test),
             ("status", Test::All(tests)) => {
                 classes(tests).unwrap_or_else(|| format!("status {}", self.test))
             }
             ("method" | "Event", Test::Matches(regex)) => match Plain::of(regex) {
-                Some(Plain::Is(text) | Plain::Begins(text)) => text,
+                Some(Plain::Is(text) | Plain::Word(text)) => text,
                 _ => format!("{} {}", self.key, self.test),
             },
             (key, test) if !test.tells_values() => format!("{key} {test}"),
@@ -319,6 +326,16 @@ impl FieldTest {
                 None => differs("none".to_owned()),
             },
             Some(values) if values.iter().all(String::is_empty) => differs("empty".to_owned()),
+            Some(values) if (self.layer, self.key.as_str()) == (Layer::Ppstp, "response") => {
+                let words = |text: &str| {
+                    let text = text.replace('0', SUCCESSFUL);
+                    text.replace('1', FAILED)
+                };
+                Difference {
+                    expected: words(&expected),
+                    ..differs(words(&values.join(", ")))
+                }
+            }
             Some(values) => differs(values.join(", ")),
         }
     }
@@ -436,7 +453,7 @@ impl fmt::Display for Test {
             }
             Test::Matches(regex) => match Plain::of(regex) {
                 Some(Plain::Present) => f.write_str("a value"),
-                Some(Plain::Is(text)) => write!(f, "\"{text}\""),
+                Some(Plain::Is(text) | Plain::Word(text)) => write!(f, "\"{text}\""),
                 Some(Plain::Begins(text)) => write!(f, "beginning with \"{text}\""),
                 Some(Plain::Ends(text)) => write!(f, "ending in \"{text}\""),
                 None => write!(f, "matching /{regex}/"),
@@ -491,6 +508,10 @@ impl fmt::Display for Pattern {
     }
 }
 
+/// RFC 7846 4.2: what response_type stands for.
+const SUCCESSFUL: &str = "SUCCESSFUL";
+const FAILED: &str = "FAILED";
+
 const RESULT_CODE: &str = "Result-Code";
 const EXPERIMENTAL_RESULT: &str = "Experimental-Result";
 
@@ -527,6 +548,8 @@ fn classes(tests: &[Test]) -> Option<String> {
 enum Plain {
     Present,
     Is(String),
+    /// This, and perhaps parameters.
+    Word(String),
     Begins(String),
     Ends(String),
 }
@@ -541,7 +564,6 @@ impl Plain {
             Some(text) => (true, text),
             None => (false, text),
         };
-        // Where a word or a parameter ends is not worth a word.
         let word = text
             .strip_suffix("(;|$)")
             .or_else(|| text.strip_suffix("\\b"));
@@ -552,6 +574,7 @@ impl Plain {
         };
         let literal = literal(text)?;
         match (is_begin, is_end) {
+            _ if word.is_some() => is_begin.then_some(Plain::Word(literal)),
             (true, true) => Some(Plain::Is(literal)),
             (true, false) => Some(Plain::Begins(literal)),
             (false, true) => Some(Plain::Ends(literal)),
@@ -567,6 +590,8 @@ fn literal(pattern: &str) -> Option<String> {
     while let Some(c) = characters.next() {
         match c {
             '\\' => match characters.next()? {
+                // Those two are where words begin and end.
+                '<' | '>' => return None,
                 escaped if escaped.is_ascii_punctuation() => text.push(escaped),
                 _ => return None,
             },

@@ -146,6 +146,17 @@ impl Layer {
         }
     }
 
+    /// Whether a message of that format can have it.
+    pub const fn travels_by(self, format: Format) -> bool {
+        match self {
+            Layer::Sip | Layer::Sdp => matches!(format, Format::Sip),
+            Layer::Http => matches!(format, Format::Http),
+            Layer::Ppstp => matches!(format, Format::Sip | Format::Http),
+            Layer::Msrp => matches!(format, Format::Msrp),
+            Layer::Diameter => matches!(format, Format::Diameter),
+        }
+    }
+
     /// Whether a pattern may name `key`: a field, a header, one of its derived fields (`route-uri`), or
     /// for JSON a pointer (`/range/first`).
     pub fn knows(self, key: &str) -> bool {
@@ -356,8 +367,11 @@ impl View {
         }
     }
 
-    /// Whether it is an answer with a status: of SIP, HTTP or MSRP.
+    /// Whether it is an answer: with a status of SIP, HTTP or MSRP, or without the flag of a request of Diameter.
     pub fn is_answer(&self) -> bool {
+        if self.format == Format::Diameter {
+            return self.bytes.get(4).is_some_and(|flags| flags & 0x80 == 0);
+        }
         [Layer::Sip, Layer::Http, Layer::Msrp]
             .into_iter()
             .any(|layer| self.get(layer, "status").is_some_and(|v| !v.is_empty()))
@@ -950,6 +964,9 @@ fn holder(peer: &Json) -> String {
 
 /// Cx commands (TS 29.229 6.1) and the first letters of their names.
 const COMMANDS: &[(u32, &str)] = &[
+    (257, "CE"),
+    (280, "DW"),
+    (282, "DP"),
     (300, "UA"),
     (301, "SA"),
     (302, "LI"),

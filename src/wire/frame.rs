@@ -82,6 +82,13 @@ impl fmt::Display for Party {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LinkId(pub u64);
 
+impl LinkId {
+    /// Whether the node itself opened it: its own numbers are even, those of what it accepts odd.
+    pub const fn is_own(self) -> bool {
+        self.0.is_multiple_of(2)
+    }
+}
+
 /// Who a TLS client says it is: the name in its certificate, and what that is worth.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "Shown", into = "Shown")]

@@ -103,7 +103,7 @@ fn what_came_too_late_is_named() {
         finding.expected
     );
     assert_eq!(
-        "ue-a → p-cscf on Gm: PUBLISH after 180001 ms",
+        "ue-a → p-cscf on Gm: PUBLISH after 180001 ms, counted from 0.175",
         finding.actual
     );
 }
@@ -185,8 +185,7 @@ fn a_request_for_something_else_is_named() {
         "unregistered/step-1-2-peer-list/announces-what-its-edges-hold",
         "controller-announces-whole-contents",
     );
-    let actual =
-        "nothing of the kind; nearest: ctrl → tracker on Dedicated: ppstp pieces 1,2,3, not 2,3";
+    let actual = "nothing of the kind; nearest is event 516, ctrl → tracker on Dedicated: ppstp pieces 1,2,3, not 2,3";
     assert_eq!(actual, result.findings[0].actual);
     assert_eq!(0, red_arrows(&ladder).len());
 }

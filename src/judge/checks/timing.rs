@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use crate::{
     judge::{Case, Finding},
     spec::Role,
-    trace::EventKind,
+    trace::{Event, EventKind},
     wire::sip::Message,
 };
 
@@ -45,16 +45,18 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
                     .as_deref()
                     .is_some_and(|branch| contains(&frame.bytes, branch))
         });
-        // What came too late shows it; of what never came, the request.
+        // A provisional answer that came too late shows it; of one that never came, the request.
         let (shown, answered) = match answered {
-            Some((index, event)) => (index, event.at),
+            Some((index, event)) if is_provisional(event) => (index, event.at),
+            Some((_, event)) => (seen.index, event.at),
             None if case.evidence.trace.meta.sees_arrivals_at(&seen.frame.to) => (seen.index, end),
             None => continue,
         };
         let took = answered.since(seen.at);
         if took > LIMIT {
             let asked = sendings[seen.index];
-            let late = took.as_millis();
+            // Rounded up: what came just too late did not come in time.
+            let late = took.as_nanos().div_ceil(1_000_000);
             let actual = match shown == seen.index {
                 true => format!("none for {late} ms (INVITE: event {asked})"),
                 false => format!("the first after {late} ms (INVITE: event {asked})"),
@@ -84,6 +86,12 @@ fn is_answerable(request: &Message) -> bool {
         && request.to().is_ok()
         && request.call_id().is_ok()
         && request.cseq().is_ok()
+}
+
+fn is_provisional(event: &Event) -> bool {
+    event
+        .frame()
+        .is_some_and(|frame| frame.bytes.starts_with(b"SIP/2.0 1"))
 }
 
 fn contains(bytes: &[u8], text: &str) -> bool {

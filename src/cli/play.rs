@@ -241,6 +241,7 @@ impl Player<'_> {
             expected: format!("{who} to keep going"),
             actual: format!("panicked: {panic}"),
             events: 0..0,
+            message: None,
             likewise: Vec::new(),
         });
         result

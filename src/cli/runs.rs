@@ -20,11 +20,14 @@ pub fn find(name: &str) -> Result<PathBuf, Failure> {
                 "{name}: found a measurement, expected a run; a measurement is drawn by bench --report html"
             ));
         }
+        let known = match known().join(" ") {
+            names if names.is_empty() => "there is none yet".to_owned(),
+            names => format!("known are: {names}"),
+        };
         Failure::usage(format!(
             "found no run \"{name}\", expected a folder with results.json, a run's name in {}, or \
-             {LATEST}; known are: {}",
+             {LATEST}; {known}",
             runs.display(),
-            known().join(" ")
         ))
     })
 }

@@ -6,9 +6,9 @@ use super::{
 use crate::{
     judge::{Blame, Finding, Judgement, Missing, Verdict},
     spec::{Basis, Requirement, Strength},
-    suite::{Instance, Suite},
+    suite::{Instance, Suite, View},
     time::At,
-    trace::{Cast, EventKind, Trace},
+    trace::{Cast, Event, EventKind, Trace},
 };
 
 /// What is said of an instance before it is played, or if it never is.
@@ -81,7 +81,18 @@ pub fn played(
             ..unplayed(suite, instance, Outcome::NotApplicable, why.as_str())
         };
     }
-    let rows = |findings: &[Finding]| findings.iter().map(|f| finding(suite, f)).collect();
+    let sendings = trace.sendings();
+    let message = |finding: &Finding| {
+        let event = finding.events.start;
+        let frame = trace.events.get(event).and_then(Event::frame)?;
+        let title = View::new(frame).title();
+        let (from, to, on, sent) = (&frame.from, &frame.to, frame.on, sendings[event]);
+        Some(format!("{from} → {to} on {on}: {title}, event {sent}"))
+    };
+    let rows = |findings: &[Finding]| -> Vec<FindingRow> {
+        let rows = findings.iter();
+        rows.map(|f| finding(suite, f, message(f))).collect()
+    };
     InstanceResult {
         under_test: guests.map(|node| node.name.to_string()).collect(),
         findings: rows(&judgement.findings),
@@ -128,6 +139,7 @@ pub fn forgive_aloud(result: &mut InstanceResult, unasked: &[String]) {
         expected: "only what the profile asks to be forgiven".to_owned(),
         actual: name.clone(),
         events: 0..0,
+        message: None,
         likewise: Vec::new(),
     }));
 }
@@ -170,7 +182,7 @@ fn clause(row: &Requirement) -> String {
     }
 }
 
-fn finding(suite: &Suite, finding: &Finding) -> FindingRow {
+fn finding(suite: &Suite, finding: &Finding, message: Option<String>) -> FindingRow {
     let row = suite.ledger.get(&finding.requirement);
     let row = row.map(|row| &row.requirement);
     FindingRow {
@@ -187,6 +199,7 @@ fn finding(suite: &Suite, finding: &Finding) -> FindingRow {
             actual => actual,
         },
         events: finding.events.clone(),
+        message: message.as_deref().map(visible),
         likewise: finding.likewise.clone(),
     }
 }

@@ -132,8 +132,10 @@ fn trouble(kind: NonSuccessKind, instance: &InstanceResult) -> TestCaseStatus {
 }
 
 fn words(finding: &FindingRow) -> String {
+    let message = finding.unnamed_message();
+    let message = message.map_or(String::new(), |message| format!("\nin       {message}"));
     format!(
-        "{} · {}\nexpected {}\nactual   {}\nblame    {}",
+        "{} · {}\nexpected {}\nactual   {}{message}\nblame    {}",
         finding.requirement,
         finding.cited(),
         finding.expected,

@@ -315,6 +315,10 @@ pub struct FindingRow {
     pub actual: String,
     /// The trace events that show it, counted from 0; the end is not included.
     pub events: Range<usize>,
+    /// The message that shows it, by its hop and its name, with the number that it has in the ladder: that of the event
+    /// at which it was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
     /// Other trace events that show the same: answers that are wrong in the same way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub likewise: Vec<usize>,
@@ -442,6 +446,12 @@ impl Counts {
 }
 
 impl FindingRow {
+    /// The message that shows it, where what was seen does not name it.
+    pub fn unnamed_message(&self) -> Option<&str> {
+        let message = self.message.as_deref();
+        message.filter(|_| !self.actual.contains(" → "))
+    }
+
     /// The node to blame, or what else it is.
     pub fn party(&self) -> String {
         match &self.node {
@@ -649,6 +659,7 @@ pub(crate) mod tests {
             expected: "ue-a → p-cscf on Gm: INVITE within 2 s".to_owned(),
             actual: "ue-a → es-1 on Gm: INVITE after 0.041 s".to_owned(),
             events: 2..3,
+            message: None,
             likewise: Vec::new(),
         }
     }

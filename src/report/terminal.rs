@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::{
     Counts, FindingRow, Folder, InstanceResult, Outcome, Report,
-    ladder::{Ladder, Look},
+    ladder::{Ladder, Look, Row},
 };
 use crate::node::deviation::Deviation;
 
@@ -99,7 +99,7 @@ pub fn alike(findings: &[FindingRow]) -> Vec<(&FindingRow, usize)> {
     told
 }
 
-/// Clause, purpose, the rule if one was broken on purpose, expected, actual, blame, picture (of so many rows),
+/// Clause, rule, purpose, what was broken on purpose, expected, actual, blame, message, picture (of so many rows),
 /// command: always in this order.
 pub fn detail(
     instance: &InstanceResult,
@@ -108,6 +108,9 @@ pub fn detail(
     look: Look,
 ) -> String {
     let mut text = line(&instance.id, instance, 0);
+    if let Some(rule) = rule(instance) {
+        row(&mut text, "rule", rule);
+    }
     row(&mut text, "purpose", &instance.purpose);
     if let Some(name) = &instance.deviation {
         row(&mut text, "broken", &rule_broken(name));
@@ -123,6 +126,9 @@ pub fn detail(
         row(&mut text, "actual", &blamed(finding));
         if *times > 1 {
             row(&mut text, "times", &times.to_string());
+        }
+        if let Some(message) = finding.unnamed_message() {
+            row(&mut text, "in", message);
         }
     }
     if told.len() > FINDINGS {
@@ -202,6 +208,13 @@ fn rule_broken(name: &str) -> String {
     }
 }
 
+/// What the row asks that the verdict rests on.
+fn rule(instance: &InstanceResult) -> Option<&str> {
+    let broken = &instance.decisive()?.requirement;
+    let mut rows = instance.requirements.iter();
+    Some(&rows.find(|row| row.id == *broken)?.title)
+}
+
 /// What came, and whose it is.
 fn blamed(finding: &FindingRow) -> String {
     format!("{}   blame: {}", finding.actual, finding.party())
@@ -219,19 +232,36 @@ fn row(text: &mut String, name: &str, value: &str) {
 fn picture(ladder: &Ladder, instance: &InstanceResult, rows: usize, look: Look) -> String {
     let (excerpt, before, after) = ladder.excerpt(rows);
     let file = super::folder::ladder_file(&instance.id);
-    let left_out = |rows: usize, place: &str| match rows {
-        0 => String::new(),
-        rows => format!(
-            "    … {} {place}, in {file} of the run's folder\n",
-            number(rows, "row")
-        ),
+    let left_out = |rows: &[Row], place: &str| {
+        let failing = match rows.iter().filter(|row| row.is_failing()).count() {
+            0 => String::new(),
+            failing => format!(", {failing} of them ✗"),
+        };
+        match rows.len() {
+            0 => String::new(),
+            length => format!(
+                "    … {} {place}{failing}, in {file} of the run's folder\n",
+                number(length, "row")
+            ),
+        }
     };
+    let (first, last) = (before, ladder.rows.len() - after);
     format!(
         "\n{}{}{}\n",
-        left_out(before, "before"),
-        excerpt.text(look),
-        left_out(after, "after")
+        left_out(&ladder.rows[..first], "before"),
+        coloured(&excerpt.text(look)),
+        left_out(&ladder.rows[last..], "after")
     )
+}
+
+/// The rows that fail in the colour of a failure.
+fn coloured(ladder: &str) -> String {
+    let style = style(Outcome::Fail);
+    let line = |line: &str| match line.ends_with("  ✗") || line.ends_with("  X") {
+        true => format!("{style}{line}{style:#}\n"),
+        false => format!("{line}\n"),
+    };
+    ladder.lines().map(line).collect()
 }
 
 /// The first instance of each scenario in trouble in full, the others by their configuration.

@@ -283,6 +283,14 @@ impl FieldTest {
         }
     }
 
+    /// In words: `sip status 4xx`, `sip Expires at least 1`.
+    pub fn words(&self) -> String {
+        match (self.key.as_str(), classes(&self.test)) {
+            ("status", Some(classes)) => format!("{} {classes}", self.name()),
+            _ => format!("{} {}", self.name(), self.test),
+        }
+    }
+
     /// As the name of the message: `200`, `to INVITE`, `NOTIFY`, `p2pcds-peers`.
     fn title(&self, has_status: bool) -> String {
         match (self.key.as_str(), &self.test) {
@@ -291,9 +299,7 @@ impl FieldTest {
             ("response", Test::Number(0)) => format!("PPSTP {SUCCESSFUL}"),
             ("response", Test::Number(1)) => format!("PPSTP {FAILED}"),
             ("response", _) => format!("PPSTP response {}", self.test),
-            ("status", Test::All(tests)) => {
-                classes(tests).unwrap_or_else(|| format!("status {}", self.test))
-            }
+            ("status", test) if let Some(classes) = classes(test) => classes,
             ("method" | "Event", Test::Matches(regex)) => match Plain::of(regex) {
                 Some(Plain::Is(text) | Plain::Word(text)) => text,
                 _ => format!("{} {}", self.key, self.test),
@@ -496,10 +502,7 @@ impl fmt::Display for Pattern {
         }
         let has_status = titles.iter().any(|field| field.key == "status");
         let titles: Vec<_> = titles.iter().map(|field| field.title(has_status)).collect();
-        let rest: Vec<_> = rest
-            .iter()
-            .map(|field| format!("{} {}", field.name(), field.test))
-            .collect();
+        let rest: Vec<_> = rest.iter().map(|field| field.words()).collect();
         match (titles.is_empty(), rest.is_empty()) {
             (false, true) => write!(f, ": {}", titles.join(" ")),
             (true, false) => write!(f, ": a message with {}", rest.join(", ")),
@@ -530,9 +533,14 @@ const AVPS: &[(&str, &str)] = &[
 ];
 
 /// The classes of status that lie between two bounds: `4xx-6xx`; all of them are any answer.
-fn classes(tests: &[Test]) -> Option<String> {
-    let [Test::AtLeast(least), Test::AtMost(most)] = tests else {
-        return None;
+fn classes(test: &Test) -> Option<String> {
+    let (least, most) = match test {
+        Test::AtLeast(200) => return Some("a final answer".to_owned()),
+        Test::All(tests) => match &tests[..] {
+            [Test::AtLeast(least), Test::AtMost(most)] => (least, most),
+            _ => return None,
+        },
+        _ => return None,
     };
     if least % 100 != 0 || most % 100 != 99 || least >= most {
         return None;

@@ -435,11 +435,7 @@ impl fmt::Display for Step {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tests: Vec<_> = self
-            .fields
-            .iter()
-            .map(|field| format!("{} {}", field.name(), field.test))
-            .collect();
+        let tests: Vec<_> = self.fields.iter().map(FieldTest::words).collect();
         f.write_str(&tests.join(" and "))
     }
 }

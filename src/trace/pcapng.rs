@@ -19,12 +19,14 @@ use crate::{
 };
 
 /// The capture of a trace. `about` says what it is evidence of; `remark` gives the lines that a reader is to see
-/// beside an event.
+/// beside an event. Frames have the number of the event at which they were sent, as in a ladder.
 pub fn write(trace: &Trace, about: &str, remark: &dyn Fn(usize) -> String) -> Vec<u8> {
     let mut capture = Capture::new(trace, about);
     let never_arrived = never_arrived(trace);
+    let sendings = trace.sendings();
     for (event, what) in trace.events.iter().enumerate() {
-        let said = |frame: &Frame, fate: &str| comment(event, frame, fate, &remark(event));
+        let said =
+            |frame: &Frame, fate: &str| comment(sendings[event], frame, fate, &remark(event));
         match &what.kind {
             EventKind::Received(frame) => {
                 let comment = said(frame, "");
@@ -87,6 +89,7 @@ fn never_arrived(trace: &Trace) -> BTreeSet<usize> {
     .collect()
 }
 
+/// `event` has the number that the ladder has as well: that of its sending.
 fn comment(event: usize, frame: &Frame, fate: &str, remark: &str) -> String {
     let (from, to, on) = (&frame.from, &frame.to, frame.on);
     let security = under(&frame.security);
@@ -576,7 +579,8 @@ mod tests {
         // es-1 sends and has the first interface, ue-a has the second.
         assert_eq!(vec![0, 1, 0], interfaces);
         assert!(contains(&capture, b"NEVER ARRIVED, event 2: "));
-        assert!(contains(&capture, b"LOST, event 4: "));
+        // What was lost has the number of its sending, as in a ladder.
+        assert!(contains(&capture, b"LOST, event 1: "));
         let octets = packets(&blocks)
             .into_iter()
             .filter(|packet| contains(packet, b"arrives"));

@@ -82,6 +82,9 @@ const COMFORT: usize = 12;
 const WIDEST: usize = 20;
 const WIDEST_OF_ALL: usize = 60;
 
+/// Columns between two lanes that what fails has at the expense of the others.
+const WIDEST_OF_FAILING: usize = 28;
+
 impl<'a> Canvas<'a> {
     pub fn new(ladder: &'a Ladder, look: Look) -> Canvas<'a> {
         let gaps = ladder.lanes.len().saturating_sub(1);
@@ -276,7 +279,8 @@ impl<'a> Canvas<'a> {
             let first = column - 1 - text.chars().count();
             write_over(&mut line, first, &text);
         } else {
-            write_over(&mut line, column + 2, &self.cut(&text, right));
+            let text = self.cut(text.trim_end(), right.saturating_sub(1));
+            write_over(&mut line, column + 2, &format!("{text} "));
         }
         finish(line, format!("{event:>4}  {:<9} {at}", ""))
     }
@@ -395,7 +399,7 @@ fn widths(ladder: &Ladder, room: usize) -> Vec<usize> {
     let mut least = names.clone();
     let mut failing = vec![0; names.len()];
     for need in needs().filter(|need| need.failing) {
-        need.fill(&mut least, WIDEST_OF_ALL);
+        need.fill(&mut least, WIDEST_OF_FAILING);
         need.fill(&mut failing, WIDEST_OF_ALL);
     }
     let mut most: Vec<usize> = least.iter().map(|width| (*width).max(COMFORT)).collect();

@@ -153,10 +153,14 @@ impl Pattern {
             && !self.to.is_empty()
             && is_among(&frame.to, &self.to);
         let asks_the_same = || {
+            // A REGISTER is for the domain alone (RFC 3261 10.2).
+            let is_register = view
+                .get(Layer::Sip, "method")
+                .is_some_and(|method| method == ["REGISTER"]);
             let mut asked = self
                 .fields
                 .iter()
-                .filter(|field| field.tells_what_is_asked());
+                .filter(|field| field.tells_what_is_asked() && !is_register);
             asked.all(|field| field.holds(view, lookup))
         };
         match view.is_answer() || is_named || asks_the_same() {

@@ -10,7 +10,7 @@ use peerproof::{
         InstanceResult, Outcome,
         ladder::{Ladder, Row},
     },
-    suite::Instance,
+    suite::{Files, Instance, Names, Suite},
 };
 use whole::{all, suite};
 
@@ -366,6 +366,105 @@ fn the_words_of_a_failure_are_those_of_the_protocol() {
         actual.ends_with("NOTIFY (3 peers), one too many"),
         "{actual}"
     );
+}
+
+/// Who only follows is not charged with what did not reach it, however short its own time was.
+#[test]
+fn what_follows_from_something_else_is_laid_to_nobody() {
+    let scenario = "unregistered/step-5-controller-asks-edges/frees-the-edge-when-the-session-ends";
+    for silent in ["ue-ends-no-session", "ue-ends-its-first-session-only"] {
+        let (result, _) = played(scenario, silent);
+        let laid = result
+            .findings
+            .iter()
+            .any(|f| f.node.as_deref() == Some("ctrl"));
+        assert!(!laid, "{silent}: {:?}", result.findings);
+    }
+    // What is given comes first, too.
+    let steps = r#"expect = { from = "ue-a", to = "p-cscf", on = "Gm", sip = { method = "INVITE" }, within = "2s" }"#;
+    let given = r#"registered = ["es-1"], announced = ["es-1"], script = ["tracker"]"#;
+    let (result, _) = own(given, &[steps]);
+    assert_eq!(
+        Outcome::Inconclusive,
+        result.outcome,
+        "{:?}",
+        result.findings
+    );
+    assert!(result.findings[0].expected.starts_with("given: "));
+}
+
+/// Of a series that was not complete in time the one that was late is red, not the one that was in time.
+#[test]
+fn of_a_late_series_the_late_one_is_red() {
+    let fetch = r#"do = { node = "ue-a", fetch = "three-pieces" }"#;
+    let twice = r#"expect = { from = "ue-a", to = "p-cscf", on = "Gm", sip = { method = "PUBLISH" }, times = { min = 2 }, within = "50s" }"#;
+    let (result, ladder) = own("", &[fetch, twice]);
+    let actual = &result.findings[0].actual;
+    assert!(actual.contains("PUBLISH after 60"), "{actual}");
+    let red = ladder.rows.iter().filter_map(|row| match row {
+        Row::Arrow(arrow) if arrow.failing => Some(arrow.at.as_secs_f64()),
+        _ => None,
+    });
+    let red: Vec<f64> = red.collect();
+    assert!(red.len() == 1 && red[0] > 50.0, "{red:?}");
+}
+
+/// Where one of several ought to send something, nobody is pointed at for something else that it did.
+#[test]
+fn of_several_nobody_is_blamed_for_something_else() {
+    let fetch = r#"do = { node = "ue-a", fetch = "three-pieces" }"#;
+    let cancel = r#"expect = { from = ["es-1", "os-1"], to = "p-cscf", on = "Gm", sip = { method = "CANCEL" } }"#;
+    let (result, ladder) = own("", &[fetch, cancel]);
+    assert_eq!("nothing of the kind", result.findings[0].actual);
+    assert_eq!(None, result.findings[0].node);
+    assert_eq!(0, red_arrows(&ladder).len());
+}
+
+/// Words stand for a regular expression only where they mean the same.
+#[test]
+fn what_a_finding_says_of_a_value_is_true_of_it() {
+    let fetch = r#"do = { node = "ue-a", fetch = "three-pieces" }"#;
+    for (header, regex, expected) in [
+        (
+            "Content-Type",
+            "^application/sd(;|$)",
+            "not \"application/sd\"",
+        ),
+        ("Contact", "^\\\\<sip:x", "not matching /^\\<sip:x/"),
+        ("Content-Type", "^text/", "not beginning with \"text/\""),
+    ] {
+        let step = format!(
+            r#"expect = {{ from = "ue-a", to = "p-cscf", on = "Gm", sip = {{ method = "INVITE", {header} = {{ matches = "{regex}" }} }} }}"#
+        );
+        let (result, _) = own("", &[fetch, &step]);
+        let actual = &result.findings[0].actual;
+        assert!(actual.ends_with(expected), "{actual}");
+    }
+}
+
+/// What comes of steps of one's own, with more that is given.
+fn own(given: &str, steps: &[&str]) -> (InstanceResult, Ladder) {
+    let steps: Vec<String> = steps
+        .iter()
+        .map(|step| format!("[[scenario.step]]\n{step}\n"))
+        .collect();
+    let given = match given {
+        "" => String::new(),
+        given => format!(", {given}"),
+    };
+    let text = format!(
+        "section = \"own\"\nclause = \"TR 23.844 6.2.1\"\n[[scenario]]\nname = \"own\"\npurpose = \"own\"\n\
+         requires = [\"UE-001\"]\noptions = {{ request = \"ims\", status = \"ims\" }}\nlimit = \"900s\"\n\
+         given = {{ content = \"three-pieces\"{given} }}\n{}",
+        steps.concat()
+    );
+    let mut files = Files::embedded();
+    files.suites.retain(|(path, _)| path == "requirements.toml");
+    files.suites.push(("registered/own.toml".to_owned(), text));
+    let suite = Suite::read(&files, Names::default()).unwrap_or_else(|found| panic!("{found}"));
+    let instance = all(&suite, 0).remove(0);
+    let trace = drawn::played(&suite, &instance, None);
+    drawn::drawn(&suite, &instance, &trace, Rigour::Usual)
 }
 
 /// What came of the first instance of a scenario in which a rule is broken: it fails.

@@ -315,13 +315,23 @@ fn told(ladder: &Ladder) -> BTreeSet<usize> {
 /// `elsewhere`: how many more rows are red in what is left out.
 fn seen(ladder: &Ladder, elsewhere: usize, target: &dyn Fn(usize) -> Option<String>) -> String {
     let lane = |lane: usize| escape(&ladder.lanes[lane]);
-    // What was expected instead of a message stands right behind that.
-    let is_instead = |place: usize, ghost: &Ghost| match place.checked_sub(1) {
-        Some(before) => matches!(&ladder.rows[before], Row::Arrow(arrow)
-            if arrow.failing
+    // What was expected instead of a message stands behind that, and behind what else was sent at that moment.
+    let is_instead = |place: usize, ghost: &Ghost| {
+        let before = ladder.rows[..place].iter().rev();
+        let sent = before.map_while(|row| match row {
+            Row::Arrow(arrow) => Some(arrow),
+            _ => None,
+        });
+        let sent: Vec<&Arrow> = sent.collect();
+        let last = sent.first().map(|last| (last.from, last.at));
+        let at_once = sent
+            .iter()
+            .take_while(|arrow| Some((arrow.from, arrow.at)) == last);
+        at_once.into_iter().any(|arrow| {
+            arrow.failing
                 && ghost.from.is_none_or(|from| from == arrow.from)
-                && ghost.to.is_none_or(|to| to == arrow.to)),
-        None => false,
+                && ghost.to.is_none_or(|to| to == arrow.to)
+        })
     };
     let rows = ladder.rows.iter().enumerate();
     let failing = rows.filter_map(|(place, row)| match row {

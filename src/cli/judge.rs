@@ -5,7 +5,7 @@ use clap::Args;
 use super::{Exit, Failure, print, run::look, runs, selection::Suites, tell};
 use crate::{
     judge::{self, Rigour},
-    report::{Folder, InstanceResult, gather, terminal},
+    report::{Folder, InstanceResult, Outcome, gather, terminal},
     suite::Suite,
 };
 
@@ -94,10 +94,12 @@ fn judged(
     let fault = before
         .findings
         .iter()
-        .find(|finding| finding.blame == judge::Blame::Harness)
+        // Of what blames nobody only this is no judgement.
+        .find(|finding| finding.blame == judge::Blame::Harness && finding.outcome == Outcome::Error)
         .map(|finding| finding.actual.clone());
     let judgement = judge::judge(suite, &instance, &trace, fault.as_deref(), rigour);
     let mut again = gather::played(suite, &instance, &trace, stored.clone(), &judgement);
     again.replay.clone_from(&before.replay);
+    again.deviation.clone_from(&before.deviation);
     Ok(Some(again))
 }

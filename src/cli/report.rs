@@ -123,6 +123,12 @@ impl Formats {
                 .iter()
                 .any(|glob| glob.matches(&instance.id) || glob.matches(&instance.scenario))
         };
+        for glob in &globs {
+            let mut instances = report.instances.iter();
+            if !instances.any(|i| glob.matches(&i.id) || glob.matches(&i.scenario)) {
+                eprintln!("warning: --ladder {glob} means no scenario of this run");
+            }
+        }
         let wish = Wish { ladders: &ladders };
         let wanted = FORMATS.iter().filter(|format| self.wants(format));
         wanted

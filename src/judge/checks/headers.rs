@@ -205,7 +205,11 @@ fn leaving_the_p_cscf(
         (Some(icid), Ok(call)) => {
             if before.calls.get(&icid).is_some_and(|first| *first != call) {
                 let expected = "an icid-value of its own for each dialog or transaction".into();
-                report("PCSCF-007", expected, format!("{icid} once more"));
+                report(
+                    "PCSCF-007",
+                    expected,
+                    format!("icid-value {icid} again, in another"),
+                );
             }
         }
         _ => report(

@@ -111,13 +111,17 @@ fn offered(offer: &Session, report: Report<'_>) {
         .iter()
         .filter(|media| media.is_msrp() && media.port != 0)
     {
-        let Ok(Some(selector)) = media.file_selector() else {
-            report(
-                "UE-004",
-                "a file-selector in a pull offer",
-                "none that can be read".into(),
-            );
-            continue;
+        let selector = match media.file_selector() {
+            Ok(Some(selector)) => selector,
+            unread => {
+                let actual = match unread {
+                    Ok(_) => "none",
+                    Err(_) => "one that cannot be read",
+                };
+                let expected = "a file-selector in a pull offer";
+                report("UE-004", expected, actual.into());
+                continue;
+            }
         };
         let lacks = match (selector.is_empty(), media.file_transfer_id()) {
             (true, _) => Some("an empty file-selector"),
@@ -202,7 +206,7 @@ fn answered(offer: &Session, answer: &Session, by: Option<Role>, report: Report<
         if range(given) != range(asked) {
             report(
                 "PEER-002",
-                "the offer's file-range",
+                &format!("the offer's file-range {}", shown(range(asked).as_deref())),
                 shown(range(given).as_deref()),
             );
         }

@@ -107,6 +107,38 @@ fn a_suite_of_ones_own_is_held_to_the_whole_only_if_asked() {
     assert!(error.contains("no scenario uses"), "{error}");
 }
 
+/// Who is blamed for nothing is no fault of the harness when it is judged again.
+#[test]
+fn what_was_inconclusive_is_so_again() {
+    let folder = Folder::new("inconclusive");
+    let suites = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites");
+    fs::create_dir_all(folder.path().join("registered")).unwrap();
+    let ledger = "requirements.toml";
+    fs::copy(suites.join(ledger), folder.path().join(ledger)).unwrap();
+    let text = r#"
+        section = "own"
+        clause = "TR 23.844 6.2.1"
+        [[scenario]]
+        name = "own"
+        purpose = "What is given does not come about."
+        requires = ["UE-001"]
+        options = { request = "ims", status = "ut" }
+        given = { content = "three-pieces", registered = ["es-1"], announced = ["es-1"], script = ["tracker"] }
+        [[scenario.step]]
+        expect = { from = "ue-a", to = "p-cscf", on = "Gm", sip = { method = "INVITE" } }
+    "#;
+    fs::write(folder.path().join("registered/own.toml"), text).unwrap();
+    let run = folder.path().join("run");
+    let suites = |command: &str| {
+        let mut peerproof = peerproof();
+        peerproof.args([command, "--suites"]).arg(folder.path());
+        peerproof
+    };
+    suites("run").arg("--out").arg(&run).assert().code(3);
+    let again = said(suites("judge").arg(&run).assert().code(3));
+    assert!(again.contains("verdicts  as recorded"), "{again}");
+}
+
 /// An edge closes the connection on which it was asked to; what a script sends it next goes on another.
 #[test]
 fn a_script_writes_on_no_connection_that_was_closed() {

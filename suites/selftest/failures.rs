@@ -132,6 +132,48 @@ fn a_provisional_answer_that_came_too_late_is_red() {
     assert_eq!(result.findings.len(), red.len());
 }
 
+/// A missing 100 is no wrong 200: what came in the end is not red, what never came is drawn.
+#[test]
+fn a_provisional_answer_that_never_came_is_drawn() {
+    let (result, ladder) = failed(
+        "unregistered/step-4-core-routes-to-controller/answers-trying-while-the-edge-is-slow",
+        "p-cscf-never-says-trying",
+    );
+    assert!(result.findings[0].actual.starts_with("none for "));
+    assert_eq!(0, red_arrows(&ladder).len());
+    assert!(!red_ghosts(&ladder).is_empty());
+}
+
+/// A challenge that nobody takes up is what came instead; one that is taken up is on the way.
+#[test]
+fn a_challenge_in_the_place_of_an_answer_is_red() {
+    let (result, ladder) = failed("common/security/challenges-on-ut", "tracker-knows-md5-only");
+    let actual = "tracker → ue-d on Ut: http status 401, not 200";
+    assert_eq!(actual, result.findings[0].actual);
+    assert_eq!(1, red_arrows(&ladder).len());
+    let (result, ladder) = failed(
+        "registered/step-1-2-peer-list/asks-on-ut-and-not-through-the-core",
+        "tracker-challenges-without-digest",
+    );
+    let told = &result.findings[0];
+    assert_eq!(Some("tracker"), told.node.as_deref(), "{told:?}");
+    assert!(red_arrows(&ladder).len() <= 1);
+}
+
+/// What a reference was led to do by what had gone wrong is not told as a finding of its own.
+#[test]
+fn what_follows_is_not_told() {
+    let (result, _) = failed(
+        "registered/step-3-piece-request/acknowledges-and-ends-each-session",
+        "ue-acknowledges-nothing",
+    );
+    let nobody = result
+        .findings
+        .iter()
+        .find(|finding| finding.node.is_none());
+    assert_eq!(None, nobody);
+}
+
 /// An ACK of another number is no ACK to the 200: it is red, and both numbers are told.
 #[test]
 fn an_ack_of_another_number_is_red() {

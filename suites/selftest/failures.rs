@@ -174,6 +174,31 @@ fn what_follows_is_not_told() {
     assert_eq!(None, nobody);
 }
 
+/// One answer is due to one request: another answer that says the same may be right for another.
+#[test]
+fn an_answer_that_is_right_elsewhere_is_not_red() {
+    let (_, ladder) = failed(
+        "common/registration/asks-the-hss-at-each-step",
+        "hss-calls-the-first-a-later-registration",
+    );
+    assert_eq!(["hss → i-cscf: UAA 2002"], red_arrows(&ladder)[..]);
+}
+
+/// What of a series never came is drawn where the next was due, not where the time of all was over.
+#[test]
+fn a_series_that_breaks_off_is_drawn_where_it_does() {
+    let (_, ladder) = failed(
+        "registered/step-5-status-update/reports-on-ut-in-time",
+        "ue-reports-twice-and-no-more",
+    );
+    let place = ladder.rows.iter().position(Row::is_failing).unwrap();
+    let next = ladder.rows[place..].iter().find_map(|row| match row {
+        Row::Arrow(arrow) => Some(arrow.at.as_secs_f64()),
+        _ => None,
+    });
+    assert!(next.is_some_and(|at| at < 400.0), "{next:?}");
+}
+
 /// An ACK of another number is no ACK to the 200: it is red, and both numbers are told.
 #[test]
 fn an_ack_of_another_number_is_red() {

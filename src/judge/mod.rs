@@ -5,6 +5,7 @@ mod case;
 mod checks;
 mod evidence;
 mod guests;
+mod missing;
 mod steps;
 mod transfers;
 

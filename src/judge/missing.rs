@@ -8,7 +8,8 @@ use super::{
     steps::{Followed, met_by},
 };
 use crate::{
-    suite::{Expect, Near, Pattern, Step, StepOutcome, StepState, Verb, View},
+    spec::RefPoint,
+    suite::{Expect, Layer, Near, Pattern, Step, StepOutcome, StepState, Verb, View},
     time::At,
     trace::{Event, EventKind, Trace},
     wire::frame::{Frame, Party},
@@ -92,7 +93,11 @@ impl Followed {
                     .take_while(|e| matches!(e.kind, EventKind::Noted { .. }))
                     .count()
         };
-        let place = last.map_or(over, behind);
+        let cause = brought_about(trace, expect, since).filter(|cause| *cause < over);
+        let place = match cause {
+            Some(cause) => behind_answers(trace, &pattern.from[0], cause),
+            None => last.map_or(over, behind),
+        };
         self.next_met(trace, outcome, expect, since)
             .map_or(place, |next| place.min(next))
     }
@@ -142,6 +147,116 @@ impl Followed {
                 })
         })
     }
+}
+
+/// What brings a request about at who sends it, as far as the protocols say.
+enum Cause {
+    /// A SIP request of that method, that is handed on or asked about.
+    Request(String),
+    /// Any SIP request but REGISTER.
+    OtherRequest,
+    /// A final answer to INVITE (RFC 3261 13.2.2.4, 17.1.1.3).
+    FinalAnswer,
+    /// That command of Diameter.
+    Command(&'static str),
+}
+
+impl Cause {
+    fn of(pattern: &Pattern) -> Option<Cause> {
+        let is_on = |on: RefPoint| pattern.on.contains(&on);
+        let request = |method: &str| Some(Cause::Request(method.to_owned()));
+        if let Some(command) = pattern.literal(Layer::Diameter, "command") {
+            // TS 29.228 6.1.1, 6.1.4 and 6.3.
+            return match command.as_str() {
+                "UAR" | "MAR" => request("REGISTER"),
+                "LIR" => Some(Cause::OtherRequest),
+                _ => None,
+            };
+        }
+        match pattern.literal(Layer::Sip, "method")?.as_str() {
+            "ACK" if is_on(RefPoint::Gm) => Some(Cause::FinalAnswer),
+            // Registered with the HSS, then with the application server (TS 23.218 6.3).
+            "REGISTER" if is_on(RefPoint::Isc) => Some(Cause::Command("SAA")),
+            "NOTIFY" => request("SUBSCRIBE"),
+            method if is_on(RefPoint::Mw) || is_on(RefPoint::Isc) => request(method),
+            _ => None,
+        }
+    }
+
+    fn is(&self, view: &View) -> bool {
+        let one = |layer, key| view.get(layer, key).and_then(|v| v.into_iter().next());
+        let method = one(Layer::Sip, "method");
+        match self {
+            Cause::Request(wanted) => method.as_ref() == Some(wanted),
+            Cause::OtherRequest => method.is_some_and(|method| method != "REGISTER"),
+            Cause::FinalAnswer => {
+                let status = one(Layer::Sip, "status");
+                status.is_some_and(|status| !status.starts_with('1'))
+                    && one(Layer::Sip, "for").is_some_and(|method| method == "INVITE")
+            }
+            Cause::Command(wanted) => {
+                one(Layer::Diameter, "command").is_some_and(|command| command == *wanted)
+            }
+        }
+    }
+}
+
+/// Where what is due was brought about: of as many causes as there may be, the one that comes after those whose
+/// message came.
+fn brought_about(trace: &Trace, expect: &Expect, since: At) -> Option<usize> {
+    let [from] = &expect.pattern.from[..] else {
+        return None;
+    };
+    let cause = Cause::of(&expect.pattern)?;
+    let call = expect.pattern.literal(Layer::Sip, "call-id");
+    let (mut came, mut causes) = (0, Vec::new());
+    for (index, event) in trace.events.iter().enumerate() {
+        let Some(frame) = event.frame().filter(|_| event.at >= since) else {
+            continue;
+        };
+        let view = View::new(frame);
+        let is_of_the_call = || match &call {
+            Some(call) => view
+                .get(Layer::Sip, "call-id")
+                .is_some_and(|this| this == [call.as_str()]),
+            None => true,
+        };
+        match &event.kind {
+            EventKind::Sent(_) if frame.from.is(from) && expect.pattern.is_of_the_kind(&view) => {
+                came += 1
+            }
+            EventKind::Received(_) if frame.to.is(from) && cause.is(&view) && is_of_the_call() => {
+                causes.push(index);
+            }
+            _ => {}
+        }
+    }
+    causes.get(came).copied()
+}
+
+/// Behind what a node says of a message and answers to it, and behind the greetings of a Diameter connection: what it
+/// does because of the message comes after that.
+fn behind_answers(trace: &Trace, node: &str, message: usize) -> usize {
+    let mut place = message + 1;
+    for (index, event) in trace.events.iter().enumerate().skip(place) {
+        let goes_on = match (&event.kind, event.frame()) {
+            (EventKind::Noted { node: noted, .. }, _) => noted.as_str() == node,
+            (_, Some(frame)) if frame.from.is(node) || frame.to.is(node) => {
+                let view = View::new(frame);
+                let command = view.get(Layer::Diameter, "command").unwrap_or_default();
+                let is_greeting = command.iter().any(|name| name.starts_with("CE"));
+                if !is_greeting && !(frame.from.is(node) && view.is_answer()) {
+                    break;
+                }
+                true
+            }
+            _ => false,
+        };
+        if goes_on {
+            place = index + 1;
+        }
+    }
+    place
 }
 
 /// The name, if there is just one.

@@ -201,6 +201,25 @@ impl Pattern {
         })
     }
 
+    /// What a field has to be, if that is one text without places.
+    pub fn literal(&self, layer: Layer, key: &str) -> Option<String> {
+        let mut fields = self.fields.iter();
+        let field = fields.find(|field| field.layer == layer && field.key == key)?;
+        match &field.test {
+            Test::Is(template) => Some(template.to_string()).filter(|text| !text.contains("${")),
+            _ => None,
+        }
+    }
+
+    /// Whether a message has the name of the one looked for, whatever it says.
+    pub fn is_of_the_kind(&self, view: &View) -> bool {
+        let mut names = [(Layer::Sip, "method"), (Layer::Diameter, "command")].into_iter();
+        names.any(|(layer, key)| {
+            let name = self.literal(layer, key);
+            name.is_some() && view.get(layer, key).and_then(|v| v.into_iter().next()) == name
+        })
+    }
+
     /// Whether this is the message looked for.
     pub fn matches(&self, frame: &Frame, view: &View, lookup: &dyn Lookup) -> bool {
         self.admits(frame)
@@ -306,6 +325,7 @@ impl FieldTest {
             ("status", test) if let Some(classes) = classes(test) => classes,
             ("method" | "Event", Test::Matches(regex)) => match Plain::of(regex) {
                 Some(Plain::Is(text) | Plain::Word(text)) => text,
+                Some(Plain::Begins(text)) if self.key == "Event" => text,
                 _ => format!("{} {}", self.key, self.test),
             },
             (key, test) if !test.tells_values() => format!("{key} {test}"),

@@ -211,7 +211,23 @@ fn violation(case: &Case<'_>, step: &Step, outcome: &StepOutcome, event: usize) 
         Verb::Expect(_) => ", one too many",
         _ => "",
     };
-    let actual = format!("{}{}{surplus}", hop(frame), View::new(frame).title());
+    let trace = case.evidence.trace;
+    let is_last = || {
+        let own = outcome.broken.iter().rev().find(|event| {
+            let other = trace.events.get(**event).and_then(Event::frame);
+            other.is_some_and(|other| other.from == frame.from)
+        });
+        own == Some(&event)
+    };
+    let more = outcome
+        .more_broken
+        .iter()
+        .find(|(node, _)| frame.from.is(node));
+    let more = match more.filter(|_| is_last()) {
+        Some((_, more)) => format!(", and {more} more like it"),
+        None => String::new(),
+    };
+    let actual = format!("{}{}{surplus}{more}", hop(frame), View::new(frame).title());
     let requirement = requirement(case, step, &frame.from);
     let events = event..event + 1;
     let expected = outcome.words.clone();
@@ -234,16 +250,12 @@ fn unmet(case: &Case<'_>, followed: &Followed, step: &Step, outcome: &StepOutcom
         Verb::Expect(expect) => followed.instead(trace, expect, outcome),
         _ => None,
     };
-    // Of several nobody is pointed at for something else.
-    let near = outcome
-        .nearest
-        .as_ref()
-        .filter(|_| !is_one_of_several(step));
+    // What never came is at no event, if nothing was like it.
+    let near = outcome.nearest.as_ref();
+    let alike = near.filter(|near| near.fit == Fit::Alike && outcome.met.is_empty());
     let shown = match outcome.state {
         StepState::Late => met_by(step, outcome),
-        _ => instead
-            .or(near.map(|near| near.event))
-            .or(outcome.met.first().copied()),
+        _ => instead.or(alike.map(|near| near.event)),
     };
     let shown = shown.unwrap_or(trace.events.len());
     let since = outcome
@@ -350,10 +362,6 @@ fn counted(trace: &Trace, met: &[usize]) -> String {
 
 /// More moments than this are not told.
 const MOST_MOMENTS: usize = 16;
-
-fn is_one_of_several(step: &Step) -> bool {
-    matches!(&step.verb, Verb::Expect(expect) if expect.pattern.from.len() > 1)
-}
 
 /// How the nearest message differs: `hss → s-cscf on Cx: Result-Code 5012, not 2001`.
 fn differing(trace: &Trace, near: &Near) -> String {

@@ -52,6 +52,8 @@ pub struct StepOutcome {
     pub met: Vec<usize>,
     /// The events that broke it, likewise: each message that must not come, or that is one too many.
     pub broken: Vec<usize>,
+    /// Which nodes sent more of them than those, and how many more.
+    pub more_broken: Vec<(String, usize)>,
     /// When it was met, broken or carried out.
     pub at: Option<At>,
     /// From when its window counts, if it was reached.
@@ -201,6 +203,8 @@ struct State {
     late: bool,
     /// Events that broke it, in order.
     broken: Vec<(usize, At)>,
+    /// By whom, and how often: more of one party than are remembered are counted.
+    breakers: BTreeMap<String, usize>,
     outcome: Option<usize>,
     nearest: Option<Near>,
     refusals: Vec<usize>,
@@ -209,12 +213,22 @@ struct State {
 /// The most messages that are remembered to be wrong like the nearest one, or to be refusals.
 const MOST_LIKEWISE: usize = 16;
 
-/// The most messages that are remembered to have broken one step: whoever floods is told of no more.
+/// The most messages of one party that are remembered to have broken one step; of whoever floods the others are counted.
 const MOST_BROKEN: usize = 16;
 
+/// The name of a node; whoever is none has the empty one, as there may be any number of them.
+fn name(party: &Party) -> String {
+    party
+        .node()
+        .map(|node| node.as_str().to_owned())
+        .unwrap_or_default()
+}
+
 impl State {
-    fn broke(&mut self, event: usize, at: At) {
-        if self.broken.len() < MOST_BROKEN {
+    fn broke(&mut self, event: usize, at: At, by: &Party) {
+        let times = self.breakers.entry(name(by)).or_default();
+        *times += 1;
+        if *times <= MOST_BROKEN {
             self.broken.push((event, at));
         }
     }
@@ -396,6 +410,12 @@ impl<'a> Follower<'a> {
             state: found,
             met: events(&state.met),
             broken: events(&state.broken),
+            more_broken: state
+                .breakers
+                .iter()
+                .filter(|(_, times)| **times > MOST_BROKEN)
+                .map(|(name, times)| (name.clone(), times - MOST_BROKEN))
+                .collect(),
             at,
             since,
             due: self.window_end(index),
@@ -435,7 +455,7 @@ impl<'a> Follower<'a> {
             }
         }
         match met {
-            Some((index, outcome)) => self.meet(index, event, at, outcome, view),
+            Some((index, outcome)) => self.meet(index, (event, at), &frame.from, outcome, view),
             None => {
                 self.count_surplus(event, at, frame, &view);
                 self.remember_nearest(event, frame, &view);
@@ -454,7 +474,7 @@ impl<'a> Follower<'a> {
                 && self.covers(index, never)
                 && never.pattern.matches(frame, view, &self.values())
             {
-                self.states[index].broke(event, at);
+                self.states[index].broke(event, at, &frame.from);
             }
         }
     }
@@ -473,7 +493,7 @@ impl<'a> Follower<'a> {
                 && expect.pattern.matches(frame, view, &values)
         });
         if let Some((index, _)) = surplus {
-            self.states[index].broke(event, at);
+            self.states[index].broke(event, at, &frame.from);
         }
     }
 
@@ -501,14 +521,21 @@ impl<'a> Follower<'a> {
         })
     }
 
-    fn meet(&mut self, index: usize, event: usize, at: At, outcome: Option<usize>, view: View) {
+    fn meet(
+        &mut self,
+        index: usize,
+        (event, at): (usize, At),
+        by: &Party,
+        outcome: Option<usize>,
+        view: View,
+    ) {
         let Verb::Expect(expect) = &self.steps[index].verb else {
             return;
         };
         let window = self.window_end(index);
         let state = &mut self.states[index];
         if expect.times.max == Some(state.met.len()) {
-            state.broke(event, at);
+            state.broke(event, at, by);
             return;
         }
         state.met.push((event, at));

@@ -4,8 +4,8 @@
 use super::{Blame, Case, Finding, Verdict, evidence::Seen};
 use crate::{
     io::LinkEvent,
-    spec::Strength,
-    suite::Verb,
+    spec::{RefPoint, Role, Strength},
+    suite::{Context, Pattern, Verb, fill_known},
     trace::{Cast, CastNode, Event, EventKind, Trouble},
     wire::frame::{Frame, Party},
 };
@@ -127,25 +127,57 @@ pub fn were_pushed(case: &Case<'_>) -> bool {
 
 /// A step about what two guests say to each other: nobody sees that, so that the steps come to nothing.
 pub fn unseen(case: &Case<'_>) -> Option<Finding> {
-    let guests: Vec<&str> = guests(case).map(|guest| guest.name.as_str()).collect();
-    let may = |names: &[String], guest: &str| names.is_empty() || names.iter().any(|n| n == guest);
-    let between = |from: &[String], to: &[String]| {
-        let senders = guests.iter().filter(|guest| may(from, guest));
-        senders.into_iter().any(|sender| {
-            let mut others = guests.iter().filter(|other| *other != sender);
-            others.any(|other| may(to, other))
+    let guests: Vec<&CastNode> = guests(case).collect();
+    let is_named =
+        |names: &[String], guest: &CastNode| names.iter().any(|n| guest.name.as_str() == n);
+    let may = |names: &[String], guest: &CastNode| names.is_empty() || is_named(names, guest);
+    let between = |pattern: &Pattern| {
+        let pairs = guests
+            .iter()
+            .flat_map(|one| guests.iter().map(move |other| (one, other)));
+        let mut pairs = pairs.filter(|(one, other)| one.name != other.name);
+        pairs.any(|(sender, other)| {
+            // Whom a step does not name it means only if they meet there.
+            let is_meant = is_named(&pattern.from, sender) && is_named(&pattern.to, other);
+            let on: &[RefPoint] = match pattern.on.is_empty() {
+                true => RefPoint::ALL,
+                false => &pattern.on,
+            };
+            let meet = on.iter().any(|on| on.joins(sender.role, other.role));
+            may(&pattern.from, sender) && may(&pattern.to, other) && (is_meant || meet)
         })
     };
     let steps = case.instance.steps(case.suite);
     let step = steps.iter().find(|step| match &step.verb {
-        Verb::Expect(expect) => between(&expect.pattern.from, &expect.pattern.to),
-        Verb::Never(never) => between(&never.pattern.from, &never.pattern.to),
+        Verb::Expect(expect) => between(&expect.pattern),
+        Verb::Never(never) => between(&never.pattern),
         Verb::Do(_) | Verb::Send(_) | Verb::Wait(_) => false,
     })?;
-    let expected = step.to_string();
+    let context = Context::new(case.suite, case.instance, &case.evidence.trace.meta);
+    let expected = fill_known(&step.to_string(), &context);
     let end = case.evidence.trace.events.len();
     let actual = "guests talk to each other directly, where the tap sees nothing".to_owned();
     Some(inconclusive(case, None, expected, actual, end))
+}
+
+/// The other guest on whose words, which nobody sees, it may depend what a guest does; none where an answer is due to
+/// what was seen. The CSCFs of one core are taken for one.
+pub fn unseen_neighbour<'a>(
+    case: &'a Case<'_>,
+    party: &Party,
+    due: &Pattern,
+) -> Option<&'a CastNode> {
+    let is_of_the_core = |role| matches!(role, Role::PCscf | Role::ICscf | Role::SCscf);
+    let role = case.evidence.role(party)?;
+    let is_guest = guests(case).any(|guest| party.is(guest.name.as_str()));
+    if !is_guest || due.is_of_an_answer() {
+        return None;
+    }
+    let mut others = guests(case).filter(|guest| !party.is(guest.name.as_str()));
+    others.find(|other| {
+        let are_one = is_of_the_core(role) && is_of_the_core(other.role);
+        !are_one && RefPoint::ALL.iter().any(|on| on.joins(role, other.role))
+    })
 }
 
 /// The guest that filled a trace to its limit, if one did.

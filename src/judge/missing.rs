@@ -245,7 +245,8 @@ fn behind_answers(trace: &Trace, node: &str, message: usize) -> usize {
                 let view = View::new(frame);
                 let command = view.get(Layer::Diameter, "command").unwrap_or_default();
                 let is_greeting = command.iter().any(|name| name.starts_with("CE"));
-                if !is_greeting && !(frame.from.is(node) && view.is_answer()) {
+                let is_its_answer = frame.from.is(node) && view.is_answer();
+                if !(is_greeting || is_its_answer) {
                     break;
                 }
                 true

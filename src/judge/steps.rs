@@ -1,7 +1,7 @@
 //! What became of the steps, as findings. The first step that failed is the root; what could not follow
 //! for its sake is its consequence and blames nobody.
 
-use super::{Blame, Case, Finding, Verdict};
+use super::{Blame, Case, Finding, Verdict, guests};
 use crate::{
     spec::{Role, Strength},
     suite::{
@@ -313,7 +313,8 @@ fn unmet(case: &Case<'_>, followed: &Followed, step: &Step, outcome: &StepOutcom
         .filter(|party| !step.setup && binds(case, &requirement, party))
         .and_then(|party| case.breach(&party, &requirement, &expected, &actual, shown..shown + 1))
         // A reference that a guest left waiting has broken nothing.
-        .filter(|finding| finding.blame == Blame::Sut);
+        .filter(|finding| finding.blame == Blame::Sut)
+        .map(|finding| in_doubt(case, step, finding));
     let likewise = outcome
         .nearest
         .iter()
@@ -337,6 +338,31 @@ fn unmet(case: &Case<'_>, followed: &Followed, step: &Step, outcome: &StepOutcom
         events: shown..shown + 1,
         likewise: Vec::new(),
     })
+}
+
+/// What a guest does not send may be due to what another guest said to it, which nobody saw: that lays nothing to it.
+fn in_doubt(case: &Case<'_>, step: &Step, finding: Finding) -> Finding {
+    let party = finding.node.as_deref().map(|node| Party::Node(node.into()));
+    let neighbour = match (&step.verb, &party) {
+        (Verb::Expect(expect), Some(party)) => {
+            guests::unseen_neighbour(case, party, &expect.pattern)
+        }
+        _ => None,
+    };
+    let Some(neighbour) = neighbour else {
+        return finding;
+    };
+    let node = finding.node.as_deref().unwrap_or_default();
+    let actual = format!(
+        "{}; what {} and {node} said to each other nobody saw",
+        finding.actual, neighbour.name
+    );
+    Finding {
+        verdict: Verdict::Inconclusive,
+        blame: Blame::Harness,
+        actual,
+        ..finding
+    }
 }
 
 /// How often something was sent, and when: `3 times, at 0.104, 2.104 and 6.104`.

@@ -27,6 +27,24 @@ words! {
 }
 
 impl RefPoint {
+    /// Whether these two speak to each other there.
+    pub fn joins(self, one: Role, other: Role) -> bool {
+        let is_user = |role| {
+            use Role::{Controller, EdgeServer, OriginServer, Ue, UserPeer};
+            matches!(role, Ue | UserPeer | EdgeServer | OriginServer | Controller)
+        };
+        let are_both = self.speakers().contains(&one) && self.speakers().contains(&other);
+        are_both
+            && match self {
+                RefPoint::Gm => is_user(one) != is_user(other),
+                RefPoint::Isc | RefPoint::Ut | RefPoint::Dedicated => {
+                    (one == Role::Tracker) != (other == Role::Tracker)
+                }
+                RefPoint::Cx => (one == Role::Hss) != (other == Role::Hss),
+                RefPoint::Mw | RefPoint::Cdn | RefPoint::Data => true,
+            }
+    }
+
     /// Who can ever speak there: the two ends that TS 23.228 and TR 23.844 6.2 give it. Servers of the CDN that are
     /// IMS users are at Gm as UEs are.
     pub const fn speakers(self) -> &'static [Role] {

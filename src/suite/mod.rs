@@ -40,7 +40,7 @@ pub use scenario::{
 };
 pub use select::{NothingSelected, Selection};
 pub use subscribers::{Subscriber, Subscribers};
-pub use template::{Lookup, Template};
+pub use template::{Lookup, Template, fill_known};
 pub use timers::{Timer, Timers};
 pub use topology::{Ground, Listen, Node, Topology};
 pub use view::{Layer, View};

@@ -438,6 +438,52 @@ fn edges(name: &str, claims: &str, scenario: &str, code: i32) -> Value {
     serde_json::from_str(&results).unwrap()
 }
 
+/// The tracker's list cannot be read, and the UE asks nobody: what they said to each other went from guest to guest.
+#[test]
+fn what_two_guests_said_to_each_other_is_laid_to_neither() {
+    let results = two_guests(
+        "unseen",
+        "registered/step-3-piece-request/asks-through-the-p-cscf@ut.ims.ims#0",
+        [
+            ("tracker", " --deviation tracker-lists-without-ids"),
+            ("ue-a", ""),
+        ],
+        3,
+    );
+    assert_eq!(vec!["inconclusive"], outcomes(&results));
+    let told = results["instances"][0]["findings"][0]["actual"].to_string();
+    assert!(told.contains("said to each other nobody saw"), "{told}");
+}
+
+/// A P-CSCF and a tracker never meet: what is seen of each is judged as ever.
+#[test]
+fn guests_that_never_meet_are_judged() {
+    let results = two_guests(
+        "apart",
+        "common/peer-list-subscription/answers-a-subscription-and-notifies-at-once@ut.ims.ims#0",
+        [
+            ("p-cscf", ""),
+            ("tracker", " --deviation tracker-notifies-of-changes-only"),
+        ],
+        1,
+    );
+    assert_eq!(vec!["fail"], outcomes(&results));
+    assert_eq!("tracker", results["instances"][0]["findings"][0]["node"]);
+}
+
+fn two_guests(name: &str, instance: &str, guests: [(&str, &str); 2], code: i32) -> Value {
+    let folder = Folder::new(name);
+    let guests = guests.map(|(node, flags)| format!("{node}={}", own_command(node, flags)));
+    peerproof(folder.path())
+        .args([
+            "run", instance, "--sut", &guests[0], "--sut", &guests[1], "--out", "run",
+        ])
+        .assert()
+        .code(code);
+    let results = fs::read_to_string(folder.path().join("run/results.json")).unwrap();
+    serde_json::from_str(&results).unwrap()
+}
+
 #[test]
 fn a_role_with_several_nodes_is_refused_by_their_names() {
     let folder = Folder::new("ambiguous");

@@ -268,12 +268,12 @@ impl<'a> Canvas<'a> {
         let mut line = self.bare();
         let column = self.column(lane);
         let said = self.plain(text);
+        let whose = &self.ladder.lanes[lane];
         let text = format!("{} {said} ", self.ink.remark);
         let length = text.chars().count();
         let right = self.lines - column - 2;
-        if length > right && column > right {
+        if length > right && column > right + whose.chars().count() + 2 {
             // It begins at lanes of others, so it says whose it is.
-            let whose = &self.ladder.lanes[lane];
             let text = format!("{} {whose}: {said} ", self.ink.remark);
             let text = self.cut(&text, column - 2);
             let first = column - 1 - text.chars().count();

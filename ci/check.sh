@@ -17,7 +17,7 @@ cargo test --all-features
 
 say "program"
 cargo build --release
-peerproof=target/release/peerproof
+peerproof=${CARGO_TARGET_DIR:-target}/release/peerproof
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 

@@ -4,7 +4,7 @@
 # left in target/, or builds it. Usage: ci/action/try.sh
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-peerproof=$here/../../target/release/peerproof
+peerproof=${CARGO_TARGET_DIR:-$here/../../target}/release/peerproof
 
 if ! python3 -c 'import yaml' 2> /dev/null; then
     echo "SKIPPED: PyYAML is not installed, so the action was not carried out"

@@ -227,7 +227,12 @@ fn violation(case: &Case<'_>, step: &Step, outcome: &StepOutcome, event: usize) 
         Some((_, more)) => format!(", and {more} more like it"),
         None => String::new(),
     };
-    let actual = format!("{}{}{surplus}{more}", hop(frame), View::new(frame).title());
+    let view = View::new(frame);
+    let values = match &step.verb {
+        Verb::Never(never) => never.pattern.values_tested(&view),
+        _ => String::new(),
+    };
+    let actual = format!("{}{}{values}{surplus}{more}", hop(frame), view.title());
     let requirement = requirement(case, step, &frame.from);
     let events = event..event + 1;
     let expected = outcome.words.clone();

@@ -211,6 +211,25 @@ impl Pattern {
         }
     }
 
+    /// What stands in a message that is looked for, where the pattern leaves that open: ` with sip octets 1502`.
+    pub fn values_tested(&self, view: &View) -> String {
+        let open = self
+            .fields
+            .iter()
+            .filter(|field| !field.is_title() && !field.test.tells_values());
+        let told = open.filter_map(|field| {
+            let value = view.get(field.layer, &field.key)?.join(", ");
+            let is_short = !value.is_empty() && value.chars().count() <= SHORT;
+            is_short.then(|| format!("{} {value}", field.name()))
+        });
+        let mut told: Vec<String> = told.collect();
+        told.dedup();
+        match told.is_empty() {
+            true => String::new(),
+            false => format!(" with {}", told.join(", ")),
+        }
+    }
+
     /// Whether a message has the name of the one looked for, whatever it says.
     pub fn is_of_the_kind(&self, view: &View) -> bool {
         let mut names = [(Layer::Sip, "method"), (Layer::Diameter, "command")].into_iter();
@@ -323,6 +342,8 @@ impl FieldTest {
             ("response", Test::Number(1)) => format!("PPSTP {FAILED}"),
             ("response", _) => format!("PPSTP response {}", self.test),
             ("status", test) if let Some(classes) = classes(test) => classes,
+            ("status", Test::Absent) => "a request".to_owned(),
+            ("method", Test::Absent) => "an answer".to_owned(),
             ("method" | "Event", Test::Matches(regex)) => match Plain::of(regex) {
                 Some(Plain::Is(text) | Plain::Word(text)) => text,
                 Some(Plain::Begins(text)) if self.key == "Event" => text,
@@ -538,6 +559,9 @@ impl fmt::Display for Pattern {
 /// RFC 7846 4.2: what response_type stands for.
 const SUCCESSFUL: &str = "SUCCESSFUL";
 const FAILED: &str = "FAILED";
+
+/// Characters of a value that is told beside the name of a message.
+const SHORT: usize = 80;
 
 const RESULT_CODE: &str = "Result-Code";
 const EXPERIMENTAL_RESULT: &str = "Experimental-Result";

@@ -199,6 +199,17 @@ fn a_series_that_breaks_off_is_drawn_where_it_does() {
     assert!(next.is_some_and(|at| at < 400.0), "{next:?}");
 }
 
+/// What ought not to be there is told with what the rule left open: how many octets, which Contact.
+#[test]
+fn what_must_not_be_is_told_with_its_value() {
+    let (result, _) = failed(
+        "common/registration/renews-its-registration-in-time",
+        "ue-registers-again-while-one-is-pending",
+    );
+    let actual = &result.findings[0].actual;
+    assert!(actual.contains("REGISTER with sip "), "{actual}");
+}
+
 /// An ACK of another number is no ACK to the 200: it is red, and both numbers are told.
 #[test]
 fn an_ack_of_another_number_is_red() {

@@ -678,7 +678,8 @@ impl<'a> Follower<'a> {
     }
 
     /// Whether the window of a step was over when the run ended, if it was reached at all: what had time left is not
-    /// missed. A run that comes to its limit has left time enough.
+    /// missed. A run that comes to its limit has left time enough. A trace that a fault cut short reads as if silence had
+    /// followed; the fault is told before anything else.
     fn is_over(&self, index: usize) -> bool {
         let over = self.window_end(index);
         over.is_some_and(|over| over.min(self.context.limit()) <= self.gives_up_at())

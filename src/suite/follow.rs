@@ -1081,6 +1081,23 @@ mod tests {
         assert_eq!((1..17).collect::<Vec<usize>>(), silence.broken);
     }
 
+    /// Whoever floods hides nobody else, and is counted.
+    #[test]
+    fn each_party_that_breaks_a_silence_is_told_and_counted() {
+        let steps = r#"
+            [[scenario.step]]
+            expect = { from = "ue-a", sip = { method = "BYE" }, times = { min = 1 } }
+            [[scenario.step]]
+            never = { to = "es-1" }
+        "#;
+        let flood = (0..20).map(|n| received(n, "ue-a", "es-1", "INVITE x"));
+        let others = (20..23).map(|n| received(n, "p-cscf", "es-1", "INVITE x"));
+        let events: Vec<_> = flood.chain(others).collect();
+        let silence = Scene::new(steps, "").follow(&events).outcomes().remove(1);
+        assert_eq!(16 + 3, silence.broken.len());
+        assert_eq!(vec![("ue-a".to_owned(), 4)], silence.more_broken);
+    }
+
     #[test]
     fn times_are_counted_and_more_is_a_violation() {
         let steps = r#"

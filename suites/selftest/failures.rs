@@ -28,6 +28,11 @@ fn every_message_that_must_not_be_seen_is_red_and_the_first_is_told_first() {
     ];
     assert_eq!(red[..], red_arrows(&ladder)[..]);
     let first = result.findings.first().unwrap();
+    // What was due instead stands behind all that was sent at that moment.
+    let mut rows = ladder.rows.iter();
+    let last = rows.rposition(Row::is_failing).unwrap();
+    let ghost = &ladder.rows[last + 1];
+    assert!(matches!(ghost, Row::Ghost(_)), "{ghost:?}");
     assert_eq!("ue-a → ue-b on Gm: INVITE", first.actual);
     assert_eq!(Some("ue-a"), first.node.as_deref());
 }

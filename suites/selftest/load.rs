@@ -376,24 +376,24 @@ fn what_is_lost_is_said_again_and_silence_is_counted() {
         "--t1",
         "50ms",
     ]);
-    let target = lossy(serving.addr, 7).to_string();
-    let args = [
-        "--target",
-        &target,
-        "--t1",
-        "50ms",
-        "--duration",
-        "2s",
-        "--connections",
-        "1",
-    ];
-    let run = |name: &str, more: &[&str]| {
+    let run = |name: &str, lost: u64, more: &[&str]| {
+        let target = lossy(serving.addr, lost).to_string();
+        let args = [
+            "--target",
+            &target,
+            "--t1",
+            "50ms",
+            "--duration",
+            "2s",
+            "--connections",
+            "1",
+        ];
         bench(
             name,
             &[&CALL_FLOWS[..11], &args[..], &["--read-whole", "1"], more].concat(),
         )
     };
-    let measured = run("lossy", &["--allowed-lag", "20s", "--limit", "5s"]);
+    let measured = run("lossy", 7, &["--allowed-lag", "20s", "--limit", "5s"]);
     let counts = &measured.trial.evidence.counts;
     let talked = counts.talked.as_ref().unwrap();
     // A copy may come after all is over; nothing is wrong for it.
@@ -401,13 +401,13 @@ fn what_is_lost_is_said_again_and_silence_is_counted() {
     assert!(talked.retransmissions > 50, "{}", measured.said);
     assert_eq!(counts.offered, counts.right + counts.unanswered);
     assert!(counts.right > counts.offered * 9 / 10, "{}", measured.said);
-    // Whoever had to say it again was late: no answer comes before T1 is over.
-    let measured = run("late", &["--allowed-lag", "20s", "--limit", "49ms"]);
+    // Whoever had to say it again was late: no answer comes before T1 is over. Which datagram of a call is lost goes by
+    // the clock, so enough are lost that it is more than one call in ten by far.
+    let measured = run("late", 4, &["--allowed-lag", "20s", "--limit", "49ms"]);
     if let Some(figures) = measured.trial.figures {
         let counts = figures.counts;
-        // Every seventh datagram is lost; which of a call it is, and so whether the call is late, goes by the clock.
-        assert!(counts.late > counts.offered / 20, "{}", measured.said);
-        assert!(figures.inadequate > 0.05);
+        assert!(counts.late > counts.offered / 10, "{}", measured.said);
+        assert!(figures.inadequate > 0.1);
     }
     drop(serving);
 

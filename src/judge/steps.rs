@@ -3,7 +3,7 @@
 
 use super::{Blame, Case, Finding, Verdict, guests};
 use crate::{
-    spec::{Role, Strength},
+    spec::{Format, Role, Strength},
     suite::{
         Context, Expect, Fit, Follower, Layer, Near, Pattern, Step, StepOutcome, StepState, Verb,
         View,
@@ -60,7 +60,10 @@ impl Followed {
             let since = outcome.since?;
             let refused = trace.events.iter().position(|event| {
                 let frame = event.frame().filter(|frame| is_among(frame));
-                event.at >= since && frame.is_some_and(is_http_refusal)
+                event.at >= since
+                    && frame.is_some_and(|frame| {
+                        frame.format == Format::Http && View::new(frame).refuses()
+                    })
             });
             alike.or(refused)
         };
@@ -125,16 +128,6 @@ pub(super) fn met_by(step: &Step, outcome: &StepOutcome) -> Option<usize> {
     };
     let last = expect.times.min.saturating_sub(1);
     outcome.met.get(last).copied()
-}
-
-/// Whether an HTTP answer refuses what it was asked for; a challenge asks for it again.
-fn is_http_refusal(frame: &Frame) -> bool {
-    let status = View::new(frame)
-        .get(Layer::Http, "status")
-        .unwrap_or_default();
-    status
-        .iter()
-        .any(|s| s.as_str() >= "400" && s != "401" && s != "407")
 }
 
 /// Feeds the trace to the matcher.

@@ -97,12 +97,9 @@ fn fit(pattern: &Pattern, frame: &Frame, view: &View, lookup: &dyn Lookup) -> Fi
     if fit != Fit::Wrong || tests.any(|field| field.holds(view, lookup)) {
         return fit;
     }
-    let statuses = [Layer::Sip, Layer::Http]
-        .into_iter()
-        .filter_map(|layer| view.get(layer, "status"));
-    match statuses.flatten().next().as_deref() {
-        Some("401" | "407") => Fit::Challenge,
-        Some(status) if status.starts_with('1') => Fit::Other,
+    match (view.challenges(), view.is_provisional()) {
+        (true, _) => Fit::Challenge,
+        (_, true) => Fit::Other,
         _ => Fit::Wrong,
     }
 }
@@ -553,6 +550,9 @@ impl<'a> Follower<'a> {
 
     /// A refusal may well be what another step expects.
     fn remember_refusal(&mut self, event: usize, frame: &Frame, view: &View) {
+        if !view.refuses() {
+            return;
+        }
         let refused: Vec<usize> = self
             .open_expects()
             .filter(|index| self.is_open(*index))
@@ -960,6 +960,15 @@ mod tests {
         assert!(http("ppstp = { version = 1 }", plain));
         assert!(!http("ppstp = { request = \"FIND\" }", plain));
         let lacking = nearest("ppstp = { version = 1 }", Format::Http, plain);
+        let answered = |response: &str| {
+            let body = format!("{{\"PPSPTrackerProtocol\":{{\"response_type\":{response}}}}}");
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/ppsp-tracker+json";
+            let text = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            nearest("ppstp = { response = 0 }", Format::Http, &text).difference
+        };
+        assert_eq!("FAILED", answered("1").actual);
+        assert_eq!("SUCCESSFUL", answered("1").expected);
+        assert_eq!("10", answered("10").actual);
         let why = "no ppstp in 200 (Content-Type text/plain)";
         assert_eq!(why, lacking.difference.actual);
     }

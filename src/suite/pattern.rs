@@ -173,19 +173,16 @@ impl Pattern {
     /// ought to have handed it on.
     pub fn refuses(&self, frame: &Frame, view: &View, lookup: &dyn Lookup) -> bool {
         let one = |key| view.get(Layer::Sip, key)?.into_iter().next();
-        let Some((status, refused)) = one("status").zip(one("for")) else {
+        let Some(refused) = one("for").filter(|_| view.refuses()) else {
             return false;
         };
-        // A challenge asks for the request again.
-        let is_refusal = status.as_str() >= "400" && status != "401" && status != "407";
         let mut methods = self
             .fields
             .iter()
             .filter(|f| f.layer == Layer::Sip && f.key == "method");
         let method = methods.next();
         let mut exchanges = self.fields.iter().filter(|field| field.key == "call-id");
-        is_refusal
-            && is_among(&frame.from, &self.from)
+        is_among(&frame.from, &self.from)
             && method.is_some_and(|field| field.test.holds(&[refused], lookup))
             && exchanges.all(|field| field.holds(view, lookup))
     }
@@ -378,9 +375,10 @@ impl FieldTest {
             },
             Some(values) if values.iter().all(String::is_empty) => differs("empty".to_owned()),
             Some(values) if (self.layer, self.key.as_str()) == (Layer::Ppstp, "response") => {
-                let words = |text: &str| {
-                    let text = text.replace('0', SUCCESSFUL);
-                    text.replace('1', FAILED)
+                let words = |text: &str| match text {
+                    "0" => SUCCESSFUL.to_owned(),
+                    "1" => FAILED.to_owned(),
+                    text => text.to_owned(),
                 };
                 Difference {
                     expected: words(&expected),

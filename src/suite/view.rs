@@ -377,6 +377,29 @@ impl View {
             .any(|layer| self.get(layer, "status").is_some_and(|v| !v.is_empty()))
     }
 
+    /// The status of an answer of SIP or HTTP.
+    fn status(&self) -> Option<String> {
+        let layers = [Layer::Sip, Layer::Http].into_iter();
+        let mut statuses = layers.filter_map(|layer| self.get(layer, "status"));
+        statuses.next()?.into_iter().next()
+    }
+
+    /// Whether it asks for the request again, with credentials.
+    pub fn challenges(&self) -> bool {
+        matches!(self.status().as_deref(), Some("401" | "407"))
+    }
+
+    /// Whether it is provisional: the answer is still to come.
+    pub fn is_provisional(&self) -> bool {
+        self.status().is_some_and(|status| status.starts_with('1'))
+    }
+
+    /// Whether it refuses what was asked for, for good.
+    pub fn refuses(&self) -> bool {
+        let is_error = |status: String| status.as_str() >= "400";
+        self.status().is_some_and(is_error) && !self.challenges()
+    }
+
     /// Whether who sent it had it from somebody else: a SIP request with more than one Via (RFC 3261 16.6).
     pub fn was_handed_on(&self) -> bool {
         let values = |key| self.get(Layer::Sip, key).unwrap_or_default();

@@ -45,27 +45,18 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
                 .collect();
             let lacks = |facts: &&crate::suite::Piece| !cds.pieces.contains(facts.n);
             if let Some(missing) = content.pieces.iter().find(lacks).filter(|_| cds.complete) {
-                findings.extend(
-                    case.breach(
-                        &seen.frame.from,
-                        "UE-014",
-                        "complete only with every piece",
-                        match cds
-                            .pieces
-                            .iter()
-                            .map(|piece| piece.to_string())
-                            .collect::<Vec<_>>()
-                        {
-                            pieces if pieces.is_empty() => "complete with no piece".to_owned(),
-                            pieces => format!(
-                                "complete with {}, without {}",
-                                pieces.join(", "),
-                                missing.n
-                            ),
-                        },
-                        seen.index..seen.index + 1,
-                    ),
-                );
+                let said: Vec<String> = cds.pieces.iter().map(|piece| piece.to_string()).collect();
+                let actual = match said.is_empty() {
+                    true => "complete with no piece".to_owned(),
+                    false => format!("complete with {}, without {}", said.join(", "), missing.n),
+                };
+                findings.extend(case.breach(
+                    &seen.frame.from,
+                    "UE-014",
+                    "complete only with every piece",
+                    actual,
+                    seen.index..seen.index + 1,
+                ));
             }
             for piece in cds.pieces.iter() {
                 if had.contains(&piece) {
